@@ -1,0 +1,1 @@
+"""Meterlake: meter readings as interval blocks in an open lake."""

@@ -1,0 +1,1 @@
+"""The outside world, one technology a module; chosen in `meterlake.app` alone."""

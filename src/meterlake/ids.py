@@ -1,0 +1,149 @@
+"""Meter ids as numbers: a stable hash that spreads them, and a table that numbers them at speed."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+
+if TYPE_CHECKING:
+    from meterlake.strips import Codes, Ints
+
+Bytes = npt.NDArray[np.uint8]
+
+PARTITIONS: Final = 1024
+"""Finest spread of meters over jobs and spill files; buckets are runs of partitions."""
+
+
+@njit(nogil=True, cache=True)
+def hash_bytes(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no cover - compiled
+    """64-bit FNV-1a of ``data[start:stop]``, finished by the murmur3 mixer; `partition_of` is its twin."""
+    h = np.uint64(0xCBF29CE484222325)
+    for i in range(start, stop):
+        h = (h ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
+    h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> np.uint64(33))
+
+
+@njit(nogil=True, cache=True)
+def _same(a: Bytes, at: int, b: Bytes, bt: int, length: int) -> bool:  # pragma: no cover - compiled
+    for i in range(length):
+        if a[at + i] != b[bt + i]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _rehash(slots: Codes, hashes: npt.NDArray[np.uint64], n: int) -> None:  # pragma: no cover - compiled
+    mask = np.uint64(len(slots) - 1)
+    for code in range(n):
+        at = hashes[code] & mask
+        while slots[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        slots[at] = code
+
+
+@njit(nogil=True, cache=True)
+def _number(  # noqa: PLR0913  # pragma: no cover - compiled
+    data: Bytes, starts: Ints, lengths: Ints, first: int, codes: Codes,
+    slots: Codes, hashes: npt.NDArray[np.uint64], borders: Ints, arena: Bytes, n: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Number ids from ``first`` on until done or a table is full; return (next id, ids known)."""
+    mask = np.uint64(len(slots) - 1)
+    for i in range(first, len(starts)):
+        start, length = starts[i], lengths[i]
+        if i > 0 and length == lengths[i - 1] and _same(data, start, data, starts[i - 1], length):
+            codes[i] = codes[i - 1]
+            continue
+        h = hash_bytes(data, start, start + length)
+        at = h & mask
+        while True:
+            code = slots[at]
+            if code < 0:
+                if n * 2 >= len(slots) or n >= len(hashes) or borders[n] + length > len(arena):
+                    return i, n
+                slots[at], hashes[n] = n, h
+                arena[borders[n] : borders[n] + length] = data[start : start + length]
+                borders[n + 1] = borders[n] + length
+                codes[i] = n
+                n += 1
+                break
+            if (
+                hashes[code] == h
+                and borders[code + 1] - borders[code] == length
+                and _same(data, start, arena, borders[code], length)
+            ):
+                codes[i] = code
+                break
+            at = (at + np.uint64(1)) & mask
+    return len(starts), n
+
+
+class MeterIds:
+    """Meter ids of a job, numbered from 0 as they are met. Exact: bytes are compared, not hashes."""
+
+    def __init__(self) -> None:
+        """Start with none and room for a thousand."""
+        self._lock = Lock()
+        self._n = 0
+        self._slots = np.full(4096, -1, np.int32)
+        self._hashes = np.empty(2048, np.uint64)
+        self._borders = np.zeros(2049, np.int64)
+        self._arena = np.empty(1 << 16, np.uint8)
+
+    def __len__(self) -> int:
+        """Return how many ids are known."""
+        return self._n
+
+    def codes(self, data: Bytes, starts: Ints, lengths: Ints) -> Codes:
+        """Number the ids ``data[starts[i]:][:lengths[i]]`` (UTF-8): int32 codes, one each."""
+        codes = np.empty(len(starts), np.int32)
+        done = 0
+        with self._lock:
+            while True:
+                done, self._n = _number(
+                    data, starts, lengths, done, codes,
+                    self._slots, self._hashes, self._borders, self._arena, self._n,
+                )  # fmt: skip
+                if done == len(starts):
+                    return codes
+                self._grow(int(lengths[done]))
+
+    def codes_of(self, ids: pa.Array[Any] | pa.ChunkedArray[Any]) -> Codes:
+        """Number an Arrow array of strings without nulls."""
+        if isinstance(ids, pa.ChunkedArray):
+            ids = ids.combine_chunks()
+        if isinstance(ids, pa.DictionaryArray):
+            return self.codes_of(ids.dictionary)[ids.indices.to_numpy(zero_copy_only=False)]
+        ids = ids.cast(pa.large_binary())
+        _, offsets, data = ids.buffers()
+        borders = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+        content = np.frombuffer(data, np.uint8) if data and data.size else np.empty(0, np.uint8)
+        return self.codes(content, borders[:-1].copy(), np.diff(borders))
+
+    def _grow(self, length: int) -> None:
+        if self._n * 2 >= len(self._slots):
+            self._slots = np.full(len(self._slots) * 4, -1, np.int32)
+            _rehash(self._slots, self._hashes, self._n)
+        if self._n >= len(self._hashes):
+            self._hashes = np.resize(self._hashes, len(self._hashes) * 2)
+            self._borders = np.resize(self._borders, len(self._hashes) + 1)
+        while self._borders[self._n] + length > len(self._arena):
+            self._arena = np.resize(self._arena, len(self._arena) * 2)
+
+    def texts(self) -> pa.LargeStringArray:
+        """All ids by code."""
+        n = self._n
+        size = int(self._borders[n])
+        borders = pa.py_buffer(self._borders[: n + 1].tobytes())
+        arena = pa.py_buffer(self._arena[:size].tobytes())
+        return pa.LargeStringArray.from_buffers(n, borders, arena)
+
+    def partitions(self) -> npt.NDArray[np.int16]:
+        """Partition of every id by code: the top bits of its hash."""
+        return (self._hashes[: self._n] >> np.uint64(54)).astype(np.int16)

@@ -1,0 +1,1 @@
+"""Contracts, fault injection and clocks for anybody who writes an adapter."""
