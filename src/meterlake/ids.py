@@ -144,6 +144,6 @@ class MeterIds:
         arena = pa.py_buffer(self._arena[:size].tobytes())
         return pa.LargeStringArray.from_buffers(n, borders, arena)
 
-    def partitions(self) -> npt.NDArray[np.int16]:
-        """Partition of every id by code: the top bits of its hash."""
-        return (self._hashes[: self._n] >> np.uint64(54)).astype(np.int16)
+    def partitions(self, codes: Codes) -> npt.NDArray[np.int16]:
+        """Partition of each of ``codes``: the top bits of the id's hash."""
+        return (self._hashes[codes] >> np.uint64(54)).astype(np.int16)

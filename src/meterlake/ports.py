@@ -60,12 +60,17 @@ class Lake(Protocol):
     """Interval blocks in immutable files under one version counter, and the record of what changed them."""
 
     url: str
+    buckets: int
+    """Into how many runs of partitions jobs are cut; a power of two, fixed when the lake is made."""
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the newest state, or an earlier one; NotFound where it is not kept."""
 
-    def put(self, blocks: pa.Table, partitions: tuple[int, int]) -> DataFile:
-        """Write one file of sorted blocks (blocks.BLOCK_SCHEMA), durable but not yet part of the lake."""
+    def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:
+        """Write one file of sorted blocks (blocks.BLOCK_SCHEMA), durable but not yet part of the lake.
+
+        ``final`` files are written once and read for years: slower to write, smaller.
+        """
 
     def blocks(
         self,

@@ -1,0 +1,335 @@
+"""The lake as Delta tables in a folder: pyarrow writes and reads the files, deltalake the commits.
+
+One commit, step by step, and what a crash after each step costs:
+
+1. data files are written and synced            -> orphans, swept later
+2. side tables get their rows, named (app, number) -> rows that no landed commit names do not count
+3. one Delta commit adds, removes and carries Transaction(app, number) and Transaction("layout", n)
+   -> the change is there, whole
+4. the commit file and its folder are synced    -> only now is the change acknowledged
+
+The layout transaction makes of two commits planned on one snapshot the second one fail, always.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from meterlake.adapters.files import FileReader, file_size, fsync_dir, write_blocks, write_rows
+from meterlake.blocks import BLOCK_SCHEMA
+from meterlake.errors import ConcurrentCommit, Conflict, Invalid, NotFound
+from meterlake.ports import Change, DataFile, Lake, Snapshot
+from meterlake.record import RECORD_SCHEMAS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+BLOCKS: Final = "interval_blocks"
+LAYOUT: Final = "layout"
+NUMBERS: Final = "numbers"
+FORMAT: Final = 1
+LANDING: Final = pa.schema([pa.field("app", pa.string()), pa.field("number", pa.int64())])
+TABLE_SETTINGS: Final = {
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+}
+HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+SWEEP_AFTER_S: Final = 24 * 3600
+"""Files that no commit names are removed when this old: no commit takes so long."""
+
+
+class DeltaLake:
+    """`ports.Lake` in a folder. Safe to share between threads; one process commits at a time."""
+
+    def __init__(self, folder: Path, *, create: bool = False, buckets: int = 64) -> None:
+        """Open the lake in ``folder``, or make one there."""
+        self.url = str(folder)
+        self.folder = folder
+        self._lock = RLock()
+        self._reader = FileReader()
+        self._landed: dict[str, int] = {}
+        self._snapshot: Snapshot | None = None
+        if not (folder / "lake.json").exists():
+            if not create:
+                raise NotFound(f"no lake in {folder}: make one with `meterlake init --lake {folder}`")
+            _make(folder, buckets)
+        settings = json.loads((folder / "lake.json").read_text())
+        if settings.get("format") != FORMAT:
+            raise Invalid(f"{folder}/lake.json is of format {settings.get('format')}, not {FORMAT}")
+        self.buckets = int(settings["buckets"])
+        self._tables = {name: _open(folder / name) for name in (BLOCKS, *RECORD_SCHEMAS)}
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the newest state, or an earlier one; NotFound where it is not kept."""
+        with self._lock:
+            table = self._tables[BLOCKS]
+            if version is None:
+                table.update_incremental()
+                if self._snapshot is None or self._snapshot.version != table.version():
+                    self._snapshot = Snapshot(table.version(), _data_files(table))
+                return self._snapshot
+            if self._snapshot is not None and self._snapshot.version == version:
+                return self._snapshot
+        try:
+            old = DeltaTable(str(self.folder / BLOCKS), version=version)
+        except DeltaError as error:
+            raise NotFound(f"{self.url} has no version {version}: {error}") from error
+        return Snapshot(version, _data_files(old))
+
+    def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:
+        """Write one file of sorted blocks, durable but not yet part of the lake."""
+        starts = pc.min_max(blocks["start"].cast(pa.int64())).as_py()
+        month = time.strftime("%Y-%m", time.gmtime(starts["min"] // 1_000_000))
+        name = f"{month}/{partitions[0]:04d}-{partitions[1]:04d}-{uuid.uuid4().hex}.parquet"
+        path = self.folder / BLOCKS / name
+        path.parent.mkdir(exist_ok=True)
+        write_blocks(blocks, path, final=final)
+        return DataFile(
+            name, file_size(path), len(blocks), partitions,
+            (blocks["meter_id"][0].as_py(), blocks["meter_id"][-1].as_py()),
+            (starts["min"], starts["max"]),
+        )  # fmt: skip
+
+    def blocks(
+        self,
+        file: DataFile,
+        columns: Sequence[str] | None = None,
+        meters: tuple[str, str] | None = None,
+    ) -> pa.Table:
+        """Read a file: the named columns, at least the rows of meters within the closed range, in order."""
+        return self._reader.read(self.folder / BLOCKS / file.path, columns, meters)
+
+    def commit(self, change: Change) -> int:
+        """Make ``change`` the next version, whole or not at all; ConcurrentCommit if ``base`` is not newest."""
+        with self._lock:
+            for name, rows in change.records.items():
+                if len(rows):
+                    self._append(name, rows, change)
+            table = self._tables[BLOCKS]
+            self._check_base(change)
+            actions = [_add(file) for file in change.added] + [_remove(file) for file in change.removed]
+            try:
+                table.create_write_transaction(
+                    actions,
+                    "append",
+                    table.schema(),
+                    commit_properties=CommitProperties(
+                        app_transactions=[
+                            Transaction(change.app, change.number),
+                            Transaction(LAYOUT, change.base.version + 1),
+                        ],
+                    ),
+                    post_commithook_properties=HOOKS,
+                )
+            except CommitFailedError as error:
+                raise ConcurrentCommit(f"{self.url}: another commit landed first: {error}") from error
+            table.update_incremental()
+            _sync_log(self.folder / BLOCKS, table.version())
+            return int(table.version())
+
+    def _check_base(self, change: Change) -> None:
+        table = self._tables[BLOCKS]
+        table.update_incremental()
+        if table.version() != change.base.version:
+            raise ConcurrentCommit(
+                f"{self.url} is at version {table.version()}, the change was planned on {change.base.version}"
+            )
+        if table.transaction_version(change.app) == change.number:
+            raise Conflict(f"{change.app} attempt {change.number} has landed already")
+
+    def _append(self, name: str, rows: pa.Table, change: Change) -> None:
+        """Write rows of one attempt to a side table; they count once the attempt has landed."""
+        named = rows.append_column(LANDING.field("app"), pa.array([change.app] * len(rows), pa.string()))
+        named = named.append_column(
+            LANDING.field("number"), pa.array([change.number] * len(rows), pa.int64())
+        )
+        path = self.folder / name / f"{uuid.uuid4().hex}.parquet"
+        write_rows(named, path)
+        stats = _stats(named)
+        add = AddAction(path.name, file_size(path), {}, _now_ms(), True, stats)
+        _retry(self._tables[name], [add], [])
+        _sync_log(self.folder / name, self._tables[name].version())
+
+    def records(self, name: str, meters: tuple[str, str] | None = None) -> pa.Table:
+        """Return rows of a side table whose commit has landed, at least those within the range of meters."""
+        with self._lock:
+            table = self._tables[name]
+            table.update_incremental()
+            self._tables[BLOCKS].update_incremental()
+            entries = pa.record_batch(table.get_add_actions(flatten=True))
+        parts = []
+        low = entries["min.meter_id"].to_pylist() if "min.meter_id" in entries.schema.names else None
+        high = entries["max.meter_id"].to_pylist() if low is not None else None
+        for i, path in enumerate(entries["path"].to_pylist()):
+            if meters and low and high and low[i] is not None and (high[i] < meters[0] or low[i] > meters[1]):
+                continue
+            rows = self._reader.read_rows(self.folder / name / path, RECORD_SCHEMAS[name], LANDING)
+            if len(rows) and self._has_landed(rows["app"][0].as_py(), rows["number"][0].as_py()):
+                parts.append(rows.select(RECORD_SCHEMAS[name].names))
+        return pa.concat_tables(parts) if parts else RECORD_SCHEMAS[name].empty_table()
+
+    def _has_landed(self, app: str, number: int) -> bool:
+        if self._landed.get(app) != number:
+            with self._lock:
+                landed = self._tables[BLOCKS].transaction_version(app)
+            if landed is None:
+                return False
+            self._landed[app] = landed
+        return self._landed[app] == number
+
+    def reserve(self, count: int) -> int:
+        """Reserve ``count`` delivery numbers for ever; return the first."""
+        table = self._tables["deliveries"]
+        with self._lock:
+            while True:
+                table.update_incremental()
+                used = table.transaction_version(NUMBERS) or 0
+                try:
+                    table.create_write_transaction(
+                        [],
+                        "append",
+                        table.schema(),
+                        commit_properties=CommitProperties(
+                            app_transactions=[Transaction(NUMBERS, used + count)]
+                        ),
+                    )
+                except CommitFailedError:
+                    continue
+                return int(used) + 1
+
+    def sweep(self, *, now_s: float | None = None) -> list[str]:
+        """Remove block files that no version kept names and that are a day old; return their paths."""
+        limit = (time.time() if now_s is None else now_s) - SWEEP_AFTER_S
+        log = self.folder / BLOCKS / "_delta_log"
+        named = "".join(path.read_text() for path in log.glob("*.json"))
+        gone = []
+        for path in (self.folder / BLOCKS).glob("*/*.parquet"):
+            name = f"{path.parent.name}/{path.name}"
+            if name not in named and path.stat().st_mtime < limit:
+                path.unlink()
+                gone.append(name)
+        return gone
+
+
+def _make(folder: Path, buckets: int) -> None:
+    if buckets < 1 or buckets > 1024 or buckets & (buckets - 1):
+        raise Invalid(f"--buckets {buckets}: take a power of two from 1 to 1024")
+    folder.mkdir(parents=True, exist_ok=True)
+    schemas = {BLOCKS: BLOCK_SCHEMA}
+    for name, schema in RECORD_SCHEMAS.items():
+        schemas[name] = pa.schema([*schema, *LANDING])
+    for name, schema in schemas.items():
+        create_table_with_add_actions(
+            str(folder / name), Schema.from_arrow(schema), [], mode="ignore", configuration=TABLE_SETTINGS
+        )
+    temporary = folder / f".lake-{uuid.uuid4().hex}.json"
+    temporary.write_text(json.dumps({"format": FORMAT, "buckets": buckets}) + "\n")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.rename(folder / "lake.json")
+    fsync_dir(folder)
+
+
+def _open(path: Path) -> DeltaTable:
+    try:
+        return DeltaTable(str(path))
+    except TableNotFoundError as error:
+        raise NotFound(f"{path} is missing: restore it or make a new lake") from error
+
+
+def _retry(table: DeltaTable, actions: list[Any], transactions: list[Transaction]) -> None:
+    """Append to a side table, again until it lands: appends to these never collide."""
+    while True:
+        table.update_incremental()
+        try:
+            table.create_write_transaction(
+                actions,
+                "append",
+                table.schema(),
+                commit_properties=CommitProperties(app_transactions=transactions),
+                post_commithook_properties=HOOKS,
+            )
+        except CommitFailedError:
+            continue
+        table.update_incremental()
+        return
+
+
+def _data_files(table: DeltaTable) -> tuple[DataFile, ...]:
+    entries = pa.record_batch(table.get_add_actions(flatten=True))
+    if not len(entries):
+        return ()
+    rows = zip(
+        *(entries[name].to_pylist() for name in ("path", "size_bytes", "num_records")),
+        *(entries[name].to_pylist() for name in ("min.meter_id", "max.meter_id")),
+        *(entries[name].cast(pa.int64()).to_pylist() for name in ("min.start", "max.start")),
+        strict=True,
+    )
+    return tuple(
+        sorted(
+            DataFile(path, size, n, _partitions(path), (low, high), (first, last))
+            for path, size, n, low, high, first, last in rows
+        )
+    )
+
+
+def _partitions(path: str) -> tuple[int, int]:
+    low, high, _ = path.rpartition("/")[2].split("-", 2)
+    return int(low), int(high)
+
+
+def _iso(us: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(us // 1_000_000)) + ".000Z"
+
+
+def _add(file: DataFile) -> AddAction:
+    low, high = file.starts_us
+    stats = {
+        "numRecords": file.rows,
+        "minValues": {"meter_id": file.meters[0], "start": _iso(low)},
+        "maxValues": {"meter_id": file.meters[1], "start": _iso(high)},
+        "nullCount": {"meter_id": 0, "start": 0},
+    }
+    return AddAction(file.path, file.bytes, {}, _now_ms(), True, json.dumps(stats))
+
+
+def _remove(file: DataFile) -> RemoveAction:
+    return RemoveAction(file.path, True, _now_ms(), file.bytes, {})
+
+
+def _stats(rows: pa.Table) -> str:
+    stats: dict[str, Any] = {"numRecords": len(rows)}
+    if "meter_id" in rows.schema.names:
+        ends = cast("Mapping[str, str]", pc.min_max(rows["meter_id"]).as_py())
+        stats["minValues"] = {"meter_id": ends["min"]}
+        stats["maxValues"] = {"meter_id": ends["max"]}
+    return json.dumps(stats)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _sync_log(folder: Path, version: int) -> None:
+    """Make the commit of ``version`` survive a power cut."""
+    log = folder / "_delta_log"
+    with (log / f"{version:020d}.json").open("rb") as file:
+        os.fsync(file.fileno())
+    fsync_dir(log)
+
+
+_CONFORMS: type[Lake] = DeltaLake

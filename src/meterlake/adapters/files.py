@@ -1,0 +1,157 @@
+"""Parquet files of a lake: how blocks are laid out in them, and reading a few rows of one fast."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meterlake.blocks import BLOCK_SCHEMA, group_rows
+from meterlake.errors import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+LEVEL: Final = 3
+LEVEL_FINAL: Final = 12
+"""zstd levels: of a load, and of a compaction, which is read for years."""
+
+DICTIONARY: Final = ["channel", "interval_s", "offset_s", "scale", "quality", "delivery", "stamp"]
+SPLIT: Final = {
+    "values.list.element": "BYTE_STREAM_SPLIT",
+    "wide_values.list.element": "BYTE_STREAM_SPLIT",
+    "total": "BYTE_STREAM_SPLIT",
+    "start": "DELTA_BINARY_PACKED",
+    "meter_id": "DELTA_BYTE_ARRAY",
+}
+"""Integer mantissas compress best split by byte: their high bytes are nearly all zero."""
+
+OPEN_BYTES: Final = 256 << 20
+"""Budget of open footers; one costs about 11 kB a row group."""
+
+FOOTER_BYTES: Final = 11_000
+
+
+class _Open(NamedTuple):
+    file: pq.ParquetFile
+    first: np.ndarray[Any, Any]
+    last: np.ndarray[Any, Any]
+    lock: Lock
+
+
+def write_blocks(blocks: pa.Table, path: Path, *, final: bool) -> None:
+    """Write sorted blocks and sync them to the disk."""
+    pq.write_table(
+        blocks,
+        path,
+        row_group_size=group_rows(blocks),
+        compression="zstd",
+        compression_level=LEVEL_FINAL if final else LEVEL,
+        use_dictionary=DICTIONARY,
+        column_encoding=SPLIT,
+        write_statistics=["meter_id", "start"],
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    sync(path)
+
+
+def write_rows(rows: pa.Table, path: Path) -> None:
+    """Write rows of a side table and sync them to the disk."""
+    pq.write_table(
+        rows, path, compression="zstd", compression_level=LEVEL, write_page_checksum=True, store_schema=False
+    )
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Make a file and its entry in the folder survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    fsync_dir(path.parent)
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make the entries of ``folder`` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
+
+
+class FileReader:
+    """Reads row groups of immutable files; keeps footers open within a budget, oldest out first."""
+
+    def __init__(self) -> None:
+        """Start with none open."""
+        self._open: OrderedDict[Path, _Open] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def read(self, path: Path, columns: Sequence[str] | None, meters: tuple[str, str] | None) -> pa.Table:
+        """Read the named columns of the row groups that may hold ``meters``, in file order."""
+        handle = self._handle(path)
+        groups = range(len(handle.first))
+        if meters is not None:
+            low = int(np.searchsorted(handle.last, meters[0], "left"))
+            high = int(np.searchsorted(handle.first, meters[1], "right"))
+            groups = range(low, max(low, high))
+        names = list(columns) if columns is not None else BLOCK_SCHEMA.names
+        schema = pa.schema([BLOCK_SCHEMA.field(name) for name in names])
+        if not groups:
+            return schema.empty_table()
+        try:
+            with handle.lock:
+                table = handle.file.read_row_groups(list(groups), columns=names, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise Damaged(f"{path}: {error}") from error
+        return pa.Table.from_arrays(
+            [table[name].cast(schema.field(name).type) if table[name].type != schema.field(name).type
+             else table[name] for name in names], schema=schema,
+        )  # fmt: skip
+
+    def read_rows(self, path: Path, *schemas: pa.Schema) -> pa.Table:
+        """Read a whole file of a side table as the fields of ``schemas``."""
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise Damaged(f"{path}: {error}") from error
+        return table.cast(pa.schema([field for schema in schemas for field in schema]))
+
+    def _handle(self, path: Path) -> _Open:
+        with self._lock:
+            found = self._open.get(path)
+            if found is not None:
+                self._open.move_to_end(path)
+                return found
+        opened = _open(path)
+        with self._lock:
+            self._open[path] = opened
+            self._bytes += len(opened.first) * FOOTER_BYTES
+            while self._bytes > OPEN_BYTES and len(self._open) > 1:
+                _, old = self._open.popitem(last=False)
+                self._bytes -= len(old.first) * FOOTER_BYTES
+        return opened
+
+
+def _open(path: Path) -> _Open:
+    try:
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        meta = file.metadata
+        stats = [meta.row_group(i).column(0).statistics for i in range(meta.num_row_groups)]
+        first, last = np.array([s.min for s in stats]), np.array([s.max for s in stats])
+    except (OSError, pa.ArrowException, AttributeError) as error:
+        raise Damaged(f"{path} cannot be opened: {error}") from error
+    return _Open(file, first, last, Lock())

@@ -1,0 +1,279 @@
+"""From candidates to files: merge what a job brought with what the lake holds, run by run of meters.
+
+A run of partitions is merged in one thread: its new blocks become new files by month, its colliding blocks
+are handed to the rewriting of the files that hold them. Nothing is visible before the one commit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlake.blocks import BLOCK_SCHEMA, KEY, flat_amounts, flat_traits, group_rows, sort_blocks, to_strips
+from meterlake.ids import PARTITIONS
+from meterlake.merge import Grid, Pile, Slab
+from meterlake.readings import QUALITY_NAMES, UTC_US
+from meterlake.record import LOST_SCHEMA, lost_rows
+from meterlake.spool import StripStore, TableSpool, concat
+from meterlake.strips import Ints, Kinds, Strips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from meterlake.blocks import Sender
+    from meterlake.ids import MeterIds
+    from meterlake.ports import DataFile, Lake, Snapshot
+
+RUN_SLOTS: Final = 12_000_000
+"""Slots merged at once by a thread: about 40 bytes each at the worst."""
+
+FILE_GROUPS: Final = 128
+"""Row groups of one file: bounds what a correction rewrites and what a footer costs."""
+
+CHANGE_SCHEMA: Final = pa.schema(
+    [
+        pa.field("meter", pa.string()),
+        pa.field("channel", pa.string()),
+        pa.field("start", UTC_US),
+        pa.field("old", pa.int64()),
+        pa.field("new", pa.int64()),
+        pa.field("old_quality", pa.string()),
+        pa.field("new_quality", pa.string()),
+    ]
+)
+"""A value of the lake that a load replaces; amounts in milli units."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a landing made, ready to be committed."""
+
+    counts: dict[int, Ints] = field(default_factory=dict)
+    """By delivery: stored, replaced, duplicate, superseded, conflict."""
+    amounts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    added: list[DataFile] = field(default_factory=list)
+    removed: list[DataFile] = field(default_factory=list)
+    blocks: int = 0
+    off_grid: list[Strips] = field(default_factory=list)
+    series: list[pa.Table] = field(default_factory=list)
+
+
+class Landing:
+    """One attempt to merge the strips of ``store`` with the lake at ``base``."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        lake: Lake,
+        base: Snapshot,
+        store: StripStore,
+        kinds: Kinds,
+        ids: MeterIds,
+        new: frozenset[int],
+        senders: Mapping[int, Sender],
+        folder: Path,
+        *,
+        write: bool = True,
+    ) -> None:
+        """``senders`` knows the lake's deliveries; ``folder`` takes what outgrows memory.
+
+        With ``write`` false nothing is put into the lake: the outcome says what would change.
+        """
+        self.lake, self.base, self.store, self.kinds, self.ids = lake, base, store, kinds, ids
+        self.new, self.senders, self.write = new, senders, write
+        self.texts = ids.texts()
+        self.outcome = Outcome()
+        self.lost = TableSpool(folder / f"lost-{base.version}", LOST_SCHEMA)
+        self.changes = TableSpool(folder / f"changes-{base.version}", CHANGE_SCHEMA)
+        self._replaced: dict[DataFile, list[tuple[Ints, pa.Table]]] = defaultdict(list)
+        self._lock = Lock()
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
+        """Merge all runs, then rewrite the files that hold colliding keys."""
+        runs = self.store.runs(RUN_SLOTS, PARTITIONS // self.lake.buckets)
+        total, done = int(self.store.slots.sum()), 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for low, high in pool.map(self._merge_run, runs):
+                done += int(self.store.slots[low:high].sum())
+                if progress is not None:
+                    progress(done, total)
+            if self.write:
+                for files in pool.map(self._rewrite, sorted(self._replaced)):
+                    self.outcome.added += files
+        self.outcome.removed = sorted(self._replaced) if self.write else []
+        return self.outcome
+
+    def holds_on(self, newer: Snapshot) -> bool:
+        """Whether the outcome stands on ``newer`` as it is: nothing that landed since can share its keys."""
+        before, now = set(self.base.files), set(newer.files)
+        if not set(self.outcome.removed) <= now:
+            return False
+        return not any(_may_share(a, b) for a in now - before for b in self.outcome.added)
+
+    def _merge_run(self, run: tuple[int, int]) -> tuple[int, int]:
+        strips = self.store.take(*run)
+        if not len(strips):
+            return run
+        pile = Pile(strips, self.kinds, self.texts, self.new)
+        off = pile.off_grid()
+        if off.any():
+            with self._lock:
+                self.outcome.off_grid.append(strips.where(off))
+            pile = Pile(strips.where(~off), self.kinds, self.texts, self.new)
+        fresh: list[pa.Table] = []
+        grids = list(pile.grids())
+        for grid in grids:
+            fresh += self._merge_grid(grid, run, alone=len(grids) == 1)
+        if fresh and self.write:
+            blocks = concat(fresh, BLOCK_SCHEMA)
+            self._put(sort_blocks(blocks) if len(grids) > 1 else blocks, run)
+        return run
+
+    def _merge_grid(self, grid: Grid, run: tuple[int, int], *, alone: bool) -> list[pa.Table]:
+        """Merge one grid; return its new blocks, of which full slabs are put away at once if it is alone."""
+        owner, files, held = self._collisions(grid, run)
+        clashing = grid.settle_offsets(held)
+        if len(clashing):
+            with self._lock:
+                self.outcome.off_grid.append(clashing)
+        fresh: list[pa.Table] = []
+        for slab in grid.slabs(held):
+            part = owner[slab.first_block : slab.first_block + len(slab.blocks)]
+            self._note(slab)
+            filled = slab.blocks["filled"].to_numpy() > 0
+            for i, (file, rows) in enumerate(files):
+                mine = slab.blocks.filter(pa.array((part == i) & filled))
+                if slab.first_block == 0 or len(mine):
+                    with self._lock:
+                        self._replaced[file].append((rows if slab.first_block == 0 else rows[:0], mine))
+            new_rows = slab.blocks.filter(pa.array((part < 0) & filled)) if len(files) else slab.blocks
+            new_rows = new_rows if filled.all() else new_rows.filter(pc.greater(new_rows["filled"], 0))
+            fresh.append(new_rows)
+            if alone and len(grid) > slab.first_block + len(slab.blocks) and self.write:
+                self._put(fresh.pop(), run)
+        return fresh
+
+    def _collisions(
+        self, grid: Grid, run: tuple[int, int]
+    ) -> tuple[Ints, list[tuple[DataFile, Ints]], Strips]:
+        """Which file holds each block of ``grid`` (-1: none), its rows in that file, and all as strips."""
+        owner = np.full(len(grid), -1, np.int64)
+        files: list[tuple[DataFile, Ints]] = []
+        held: list[Strips] = []
+        for file in self._candidates(grid, run):
+            keys = self.lake.blocks(file, KEY)
+            rows = np.flatnonzero(keys["interval_s"].to_numpy() == grid.interval_s)
+            keys = keys.take(pa.array(rows))
+            start_s = keys["start"].cast(pa.int64()).to_numpy() // 1_000_000
+            number = grid.locate(self.ids.codes_of(keys["meter_id"]), keys["channel"].combine_chunks(), start_s)
+            hit = np.flatnonzero(number >= 0)
+            if not len(hit):
+                continue
+            owner[number[hit]] = len(files)
+            files.append((file, rows[hit]))
+            held.append(
+                to_strips(self.lake.blocks(file).take(pa.array(rows[hit])), self.ids, self.kinds, self.senders)
+            )
+        return owner, files, Strips.concat(held)
+
+    def _candidates(self, grid: Grid, run: tuple[int, int]) -> list[DataFile]:
+        if not len(grid):
+            return []
+        meters = grid.pile.meters
+        ends = self.texts[int(meters[0])].as_py(), self.texts[int(meters[-1])].as_py()
+        first, last = grid.block_start_s.min() * 1_000_000, grid.block_start_s.max() * 1_000_000
+        return [
+            file
+            for file in self.base.files
+            if file.partitions[0] < run[1] and run[0] < file.partitions[1]
+            and file.starts_us[0] <= last and first <= file.starts_us[1]
+            and file.meters[0] <= ends[1] and ends[0] <= file.meters[1]
+        ]  # fmt: skip
+
+    def _note(self, slab: Slab) -> None:
+        lost = lost_rows(slab.blocks, slab.losers)
+        self.lost.add(lost)
+        if not self.write:
+            self.changes.add(self._changes(slab))
+        with self._lock:
+            outcome = self.outcome
+            outcome.blocks += len(slab.blocks)
+            outcome.series.append(slab.series)
+            for delivery, counts in slab.counts.items():
+                outcome.counts[delivery] = outcome.counts.get(delivery, 0) + counts
+            for channel, amount in slab.stored_amount.items():
+                outcome.amounts[channel] += amount
+
+    def _changes(self, slab: Slab) -> pa.Table:
+        """Values of the lake that lose to a different one."""
+        losers = slab.losers
+        gone = np.flatnonzero(~np.isin(losers.delivery, list(self.new)))
+        amounts, borders = flat_amounts(slab.blocks)
+        quality, _, _ = flat_traits(slab.blocks, borders)
+        at = borders[losers.block[gone]] + losers.slot[gone]
+        differs = (amounts[at] != losers.amount[gone]) | (quality[at] < losers.quality[gone])
+        gone, at = gone[differs], at[differs]
+        rows = slab.blocks.select(["meter_id", "channel", "interval_s", "start", "offset_s"])
+        rows = rows.take(pa.array(losers.block[gone]))
+        start = rows["start"].cast(pa.int64()).to_numpy() + 1_000_000 * (
+            rows["offset_s"].to_numpy() + losers.slot[gone] * rows["interval_s"].to_numpy().astype(np.int64)
+        )
+        names = np.array(QUALITY_NAMES)
+        return pa.Table.from_arrays(
+            [
+                rows["meter_id"].combine_chunks(), rows["channel"].combine_chunks(), pa.array(start).cast(UTC_US),
+                pa.array(losers.amount[gone]), pa.array(amounts[at]),
+                pa.array(names[losers.quality[gone]]), pa.array(names[quality[at]]),
+            ],
+            schema=CHANGE_SCHEMA,
+        )  # fmt: skip
+
+    def _put(self, blocks: pa.Table, partitions: tuple[int, int]) -> None:
+        files = put_by_month(self.lake, blocks, partitions)
+        with self._lock:
+            self.outcome.added += files
+
+    def _rewrite(self, file: DataFile) -> list[DataFile]:
+        """Write a file again with the merged rows in place of those that collided."""
+        replaced = self._replaced[file]
+        keep = np.ones(file.rows, bool)
+        for rows, _ in replaced:
+            keep[rows] = False
+        whole = self.lake.blocks(file).filter(pa.array(keep))
+        blocks = sort_blocks(pa.concat_tables([whole, *(merged for _, merged in replaced)]))
+        return put_by_month(self.lake, blocks, file.partitions)
+
+
+def _may_share(a: DataFile, b: DataFile) -> bool:
+    """Whether two files may hold the same key."""
+    return all(
+        x[0] <= y[1] and y[0] <= x[1]
+        for x, y in (
+            (a.meters, b.meters),
+            (a.starts_us, b.starts_us),
+            ((a.partitions[0], a.partitions[1] - 1), (b.partitions[0], b.partitions[1] - 1)),
+        )
+    )
+
+
+def put_by_month(
+    lake: Lake, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False
+) -> list[DataFile]:
+    """Put sorted blocks into files of one UTC month and at most `FILE_GROUPS` row groups each."""
+    if not len(blocks):
+        return []
+    month = blocks["start"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    files = []
+    for m in np.unique(month).tolist():
+        mine = blocks if month[0] == month[-1] == m and (month == m).all() else blocks.filter(pa.array(month == m))
+        step = group_rows(mine) * FILE_GROUPS
+        files += [lake.put(mine.slice(at, step), partitions, final=final) for at in range(0, len(mine), step)]
+    return files

@@ -1,0 +1,541 @@
+"""Load files: read, merge, commit once, account for every reading.
+
+1. every file is cut into chunks, parsed in threads, and its strips are kept by partition
+2. local times that exist twice are settled file by file
+3. the load's id is known from its contents: a load that has landed before is answered from its receipt
+4. `Landing` merges the strips with the lake and writes files
+5. one commit makes it visible; where another came first, the merge is planned again
+
+A crash before 5 leaves the lake as it was; the next run of the same load does it all again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from meterlake import fold
+from meterlake.exact import Exact
+from meterlake.errors import BadFile, ConcurrentCommit, Invalid
+from meterlake.formats import parquet
+from meterlake.formats.codec import Codec, Origin, Parsed, ReadOptions
+from meterlake.formats.recognise import open_codec
+from meterlake.ids import MeterIds
+from meterlake.intervals import DAY_S, is_local_day
+from meterlake.landing import Landing, Outcome
+from meterlake.merge import SERIES_SCHEMA
+from meterlake.ports import Change
+from meterlake.readings import AUTHORITATIVE, REASON_CODES, REASONS
+from meterlake.receipt import FileReceipt, Receipt, amount_texts
+from meterlake.record import DELIVERY_SCHEMA, OPERATION_SCHEMA, QUARANTINE_SCHEMA, Delivered, superseded
+from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
+from meterlake.spool import StripStore, TableSpool, concat
+from meterlake.strips import MISSING, Kinds, Rejects, Strips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from meterlake.ports import Lake, Registry, Snapshot
+
+CHANGES_SHOWN: Final = 1_000
+"""Replaced values listed in the receipt of a dry run; all of them go to ``--changes FILE``."""
+
+DRY_NUMBERS: Final = 1 << 30
+"""Delivery numbers of dry runs start here and are never stored."""
+
+AHEAD: Final = 2 * (os.cpu_count() or 1)
+"""Chunks read ahead of the parsers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How to load; the names are those of the command line."""
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    source: str | None = None
+    feed: str | None = None
+    received_at: datetime | None = None
+    quality_best: int = 1
+    authoritative: bool = False
+    known_only: bool = False
+    keep: bool = False
+    dry_run: bool = False
+    changes: Path | None = None
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One file on its way."""
+
+    number: int
+    source: Source
+    receipt: FileReceipt
+    codec: Codec | None = None
+    first_s: int = 1 << 62
+    last_s: int = -(1 << 62)
+    unsettled: dict[int, tuple[Strips, list[str]]] = field(default_factory=dict)
+    known_us: int | None = None
+    """Arrival (µs) of the same content in an earlier delivery that stands."""
+    refused: int = 0
+    off_grid: int = 0
+
+
+def _refuse_long(line: LongLine) -> Parsed:
+    """A line that is no record counts as one malformed one."""
+    rejects = Rejects(
+        np.array([line.line]), np.array([REASON_CODES["malformed_line"]], np.uint8), np.ones(1, np.int32), [line.text]
+    )
+    return Parsed(Strips.empty(), rejects, received=1, lines=1)
+
+
+class Load:
+    """One load of some files into one lake."""
+
+    def __init__(
+        self, lake: Lake, registry: Registry, options: LoadOptions, progress: Callable[[str, int, int], None] | None = None
+    ) -> None:
+        """``progress`` is told (phase, done, total) in bytes while reading and in readings after."""
+        self.lake, self.registry, self.options = lake, registry, options
+        self.progress = progress or (lambda *_: None)
+        self.started = time.monotonic()
+        now = datetime.now(UTC)
+        self.now_us = int(now.timestamp() * 1_000_000)
+        self.received_us = self.now_us
+        if options.received_at is not None:
+            if options.received_at.tzinfo is None:
+                raise Invalid("--received-at needs an offset: write 2026-01-31T06:00:00Z")
+            self.received_us = min(int(options.received_at.timestamp() * 1_000_000), self.now_us)
+        self.ids, self.kinds = MeterIds(), Kinds()
+        self.known_meters = 0
+        self.assumed: dict[str, str] = {}
+
+    def run(self, paths: Sequence[str]) -> Receipt:
+        """Load ``paths``; Invalid where nothing is found, files that fail are named in the receipt."""
+        with tempfile.TemporaryDirectory(prefix="meterlake-") as folder:
+            self.folder = Path(folder)
+            self.store = StripStore(self.folder)
+            self.quarantine = TableSpool(self.folder / "quarantine", QUARANTINE_SCHEMA)
+            sources = find(paths, self.folder)
+            self._number_known_meters()
+            self.deliveries = self._deliver(sources)
+            self._read_all()
+            return self._land()
+
+    def _number_known_meters(self) -> None:
+        """Give the registry's meters the lowest codes, so that unknown ones are seen by their code."""
+        if self.options.known_only:
+            self.ids.codes_of(self.registry.table("meters")["meter_id"])
+        self.known_meters = len(self.ids)
+
+    def _deliver(self, sources: list[Source]) -> list[_Delivery]:
+        first = DRY_NUMBERS if self.options.dry_run else self.lake.reserve(len(sources))
+        return [
+            _Delivery(first + i, source, FileReceipt(source.path, source.bytes))
+            for i, source in enumerate(sources)
+        ]
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _read_all(self) -> None:
+        total, done = sum(d.source.bytes for d in self.deliveries), 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            waiting: deque[Future[None]] = deque()
+            for delivery in self.deliveries:
+                try:
+                    for task in self._tasks(delivery):
+                        waiting.append(pool.submit(task))
+                        while len(waiting) > AHEAD:
+                            waiting.popleft().result()
+                        self.progress("read", done, total)
+                    while waiting:
+                        waiting.popleft().result()
+                    self._finish_file(delivery)
+                except BadFile as error:
+                    while waiting:
+                        waiting.popleft().exception()
+                    self._fail(delivery, error)
+                done += delivery.source.bytes
+                self.progress("read", done, total)
+
+    def _fail(self, delivery: _Delivery, error: BadFile) -> None:
+        """Forget what the file has brought so far; its entry says why."""
+        receipt = FileReceipt(delivery.source.path, delivery.source.bytes, delivery.source.sha256)
+        receipt.error = str(error)
+        receipt.format = delivery.receipt.format
+        delivery.receipt = receipt
+        delivery.unsettled.clear()
+
+    def _origin(self, delivery: _Delivery) -> Origin:
+        options = self.options
+        return Origin(
+            source=options.source or options.feed or delivery.source.name,
+            delivery=delivery.number,
+            received_us=self.received_us,
+            now_s=self.now_us // 1_000_000,
+            quality_best=options.quality_best,
+            precedence=AUTHORITATIVE if options.authoritative else None,
+        )
+
+    def _tasks(self, delivery: _Delivery) -> Iterator[Callable[[], None]]:
+        """Work to be done in threads for one file, in its order."""
+        source, read = delivery.source, self.options.read
+        if source.is_parquet():
+            delivery.receipt.format = "parquet"
+            batches = parquet.read(source.file, read, self._origin(delivery), self.ids, self.kinds)
+            for seq, parsed in enumerate(batches):
+                yield lambda seq=seq, parsed=parsed: self._keep(delivery, seq, parsed)
+            source.content = source.sha256 = file_hash(source.file)
+            return
+        reader = Reader(source, read.encoding)
+        head, at_end, pieces = head_of(reader.pieces())
+        codec = open_codec(head, at_end, read, self._origin(delivery), source.name)
+        delivery.codec, delivery.receipt.format = codec, codec.name
+        for seq, chunk in enumerate(reader.chunks(codec.border, pieces)):
+            if isinstance(chunk, LongLine):
+                yield lambda seq=seq, line=chunk: self._keep(delivery, seq, _refuse_long(line))
+            else:
+                yield lambda seq=seq, chunk=chunk: self._keep(
+                    delivery, seq, codec.parse(chunk, self.ids, self.kinds)
+                )
+
+    def _keep(self, delivery: _Delivery, seq: int, parsed: Parsed) -> None:
+        """Take over what one chunk held."""
+        receipt = delivery.receipt
+        strips = parsed.strips
+        self._refuse(delivery, parsed.rejects)
+        if self.options.known_only:
+            unknown = strips.meter >= self.known_meters
+            if unknown.any():
+                self._refuse(delivery, self._understood(delivery, strips.where(unknown), "unknown_meter"))
+                strips = strips.where(~unknown)
+        with self.store.lock:
+            receipt.received += parsed.received
+            if parsed.unsettled is not None and len(parsed.unsettled):
+                delivery.unsettled[seq] = parsed.unsettled, parsed.unsettled_text
+        self._store(delivery, seq, strips)
+
+    def _store(self, delivery: _Delivery, seq: int, strips: Strips) -> None:
+        if not len(strips):
+            return
+        interval = np.array([kind.interval_s for kind in self.kinds.table], np.int64)[strips.kind]
+        with self.store.lock:
+            delivery.first_s = min(delivery.first_s, int(strips.start.min()))
+            last = strips.start + (strips.count - 1) * interval
+            delivery.last_s = max(delivery.last_s, int(last.max()))
+        self.store.add((delivery.number, seq), strips, self.ids.partitions(strips.meter))
+
+    def _finish_file(self, delivery: _Delivery) -> None:
+        """Settle the local times that exist twice, which takes the whole file."""
+        if delivery.codec is not None:
+            assumed = delivery.codec.assumed
+            for name, value in assumed.items():
+                held = self.assumed.setdefault(name, value)
+                if value not in held.split(", "):
+                    self.assumed[name] = f"{held}, {value}"
+        if not delivery.unsettled:
+            return
+        parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]
+        strips = Strips.concat(part for part, _ in parts)
+        texts = [text for _, part in parts for text in part]
+        settled, rejects = delivery.codec.settle(strips, texts, self.kinds)
+        self._refuse(delivery, rejects)
+        self._store(delivery, 1 << 40, settled)
+        delivery.unsettled.clear()
+
+    # -- refusing ----------------------------------------------------------------------------------
+
+    def _refuse(self, delivery: _Delivery, rejects: Rejects) -> None:
+        """Put rejects into quarantine and count them."""
+        if len(rejects):
+            self.quarantine.add(_quarantined(delivery, rejects))
+            with self.store.lock:
+                delivery.refused += int(rejects.count.sum())
+
+    def _understood(self, delivery: _Delivery, strips: Strips, reason: str) -> Rejects:
+        """Rejects for readings that could be read; their lines are looked up in the file again."""
+        line = np.repeat(strips.line, strips.count)
+        per_line = np.array([kind.per_line for kind in self.kinds.table], bool)[strips.kind]
+        within = np.arange(len(line)) - np.repeat(strips.offsets()[:-1], strips.count)
+        line += np.where(np.repeat(per_line, strips.count), within, 0)
+        lines, counts = np.unique(line[strips.amounts != MISSING], return_counts=True)
+        texts = texts_of(delivery.source, self.options.read.encoding, lines.tolist())
+        code = np.full(len(lines), REASON_CODES[reason], np.uint8)
+        return Rejects(lines, code, counts.astype(np.int32), [texts.get(n, "") for n in lines.tolist()])
+
+    # -- landing -----------------------------------------------------------------------------------
+
+    def _land(self) -> Receipt:
+        whole = [d for d in self.deliveries if d.receipt.error is None]
+        for delivery in self.deliveries:
+            if delivery.receipt.error is not None:
+                self.store.drop(delivery.number)
+        operations = self.lake.records("operations")
+        load_id = self._load_id(whole, operations)
+        kept = operations.filter(
+            pc.and_(pc.equal(operations["operation"], "load"), pc.equal(operations["load_id"], load_id))
+        )
+        if len(kept):
+            receipt = Receipt.from_json(kept["receipt"][0].as_py())
+            receipt.replayed, receipt.dry_run = True, self.options.dry_run
+            return receipt
+        if not whole:
+            return self._receipt(load_id, whole, Outcome(), self.lake.snapshot(), pa.nulls(0))
+        self._keep_stamps(whole)
+        return self._attempts(load_id, whole)
+
+    def _attempts(self, load_id: str, whole: list[_Delivery]) -> Receipt:
+        """Merge and commit; where another commit comes first, merge again on what it left."""
+        while True:
+            base = self.lake.snapshot()
+            known = Delivered.read(self.lake)
+            landing = Landing(
+                self.lake, base, self.store, self.kinds, self.ids, frozenset(d.number for d in whole),
+                known.senders, self.folder, write=not self.options.dry_run,
+            )  # fmt: skip
+            outcome = landing.run(lambda done, total: self.progress("merge", done, total))
+            quarantine = concat([self.quarantine.table(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
+            receipt = self._receipt(load_id, whole, outcome, base, quarantine)
+            if self.options.dry_run:
+                self._show_changes(receipt, landing.changes.table())
+                return receipt
+            try:
+                self._commit(receipt, whole, outcome, landing, quarantine)
+            except ConcurrentCommit:
+                continue
+            self._register(outcome, receipt.version)
+            return receipt
+
+    def _commit(  # noqa: PLR0913
+        self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table
+    ) -> None:
+        """Commit the outcome; where others landed first and touched none of its keys, on top of theirs."""
+        while True:
+            base = landing.base
+            receipt.version = base.version + 1
+            receipt.bytes_on_disk = sum(f.bytes for f in base.files) + sum(
+                f.bytes for f in outcome.added
+            ) - sum(f.bytes for f in outcome.removed)  # fmt: skip
+            receipt.seconds = time.monotonic() - self.started
+            landed_us = max(time.time_ns() // 1000, self.received_us)
+            records = {
+                "superseded": superseded(landing.lost.table(), receipt.version),
+                "quarantine": _with_load(quarantine, receipt.load_id),
+                "deliveries": self._delivery_rows(receipt, whole, landed_us),
+                "operations": operation_row("load", receipt.load_id, receipt.version, landed_us, receipt.to_json()),
+            }
+            attempt = int.from_bytes(os.urandom(6))
+            change = Change(base, outcome.added, outcome.removed, f"load:{receipt.load_id}", attempt, records)
+            try:
+                self.lake.commit(change)
+            except ConcurrentCommit:
+                newer = self.lake.snapshot()
+                if not landing.holds_on(newer):
+                    raise
+                landing.base = newer
+                continue
+            return
+
+    def _load_id(self, whole: list[_Delivery], operations: pa.Table) -> str:
+        """Hash of contents, options and the number of earlier undos of the same load."""
+        base = json.dumps([sorted(d.source.content for d in whole), self._options_hash()])
+        undone = set(
+            operations.filter(pc.equal(operations["operation"], "undo"))["load_id"].to_pylist()
+        )
+        undos = 0
+        while True:
+            load_id = hashlib.sha256(f"{base}:{undos}".encode()).hexdigest()[:20]
+            if load_id not in undone:
+                return load_id
+            undos += 1
+
+    def _options_hash(self) -> str:
+        options = self.options
+        told = asdict(options.read) | {
+            "source": options.source, "feed": options.feed, "known_only": options.known_only,
+            "received_at": str(options.received_at), "quality_best": options.quality_best,
+            "authoritative": options.authoritative,
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _keep_stamps(self, whole: list[_Delivery]) -> None:
+        """Give content that was delivered before, and stands, the arrival that it had then."""
+        rows = self.lake.records("deliveries").select(["number", "content", "received_at"])
+        withdrawn = Delivered.read(self.lake).withdrawn
+        received = rows["received_at"].cast(pa.int64()).to_pylist()
+        earlier = {
+            content: at
+            for number, content, at in zip(rows["number"].to_pylist(), rows["content"].to_pylist(), received, strict=True)
+            if number not in withdrawn
+        }
+        for delivery in whole:
+            delivery.known_us = earlier.get(self._content(delivery))
+        known = {d.number: d.known_us for d in whole if d.known_us is not None}
+        for code, kind in enumerate(self.kinds.table):
+            if kind.delivery in known and not kind.sender_stamp:
+                self.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
+
+    def _content(self, delivery: _Delivery) -> str:
+        return f"{delivery.source.content}:{self._options_hash()[:16]}"
+
+    def _off_grid(self, whole: list[_Delivery], outcome: Outcome) -> Iterator[pa.Table]:
+        """Quarantine the strips that lie beside their series' phase."""
+        strips = Strips.concat(outcome.off_grid)
+        owner = np.array([kind.delivery for kind in self.kinds.table])[strips.kind]
+        for delivery in whole:
+            delivery.off_grid = 0
+            mine = strips.where(owner == delivery.number) if len(strips) else strips
+            if len(mine):
+                rejects = self._understood(delivery, mine, "off_grid")
+                delivery.off_grid = int(rejects.count.sum())
+                yield _quarantined(delivery, rejects)
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    def _receipt(
+        self, load_id: str, whole: list[_Delivery], outcome: Outcome, base: Snapshot, quarantine: pa.Table
+    ) -> Receipt:
+        for delivery in whole:
+            entry = delivery.receipt
+            entry.sha256 = delivery.source.sha256
+            none = np.zeros(5, np.int64)
+            counts = outcome.counts.get(delivery.number, none)
+            entry.stored, entry.replaced = int(counts[fold.STORED]), int(counts[fold.REPLACED])
+            entry.duplicate, entry.conflict = int(counts[fold.DUPLICATE]), int(counts[fold.CONFLICT])
+            entry.superseded = int(counts[fold.SUPERSEDED])
+            entry.rejected = delivery.refused + delivery.off_grid
+        series = concat(outcome.series, SERIES_SCHEMA)
+        spans = [d for d in whole if d.last_s >= d.first_s]
+        return Receipt(
+            load_id,
+            dry_run=self.options.dry_run,
+            files=[d.receipt for d in self.deliveries],
+            meters=len(pc.unique(series["meter_id"])),
+            channels=len(series.group_by(["meter_id", "channel"]).aggregate([])),
+            blocks=outcome.blocks,
+            first=_iso(min(d.first_s for d in spans)) if spans else None,
+            last=_iso(max(d.last_s for d in spans)) if spans else None,
+            gaps=gaps(series, self._series_before(series)),
+            amount=amount_texts(outcome.amounts),
+            rejects=_summary(quarantine),
+            assumed=dict(sorted(self.assumed.items())),
+            seconds=time.monotonic() - self.started,
+            bytes_on_disk=sum(f.bytes for f in base.files),
+            version=base.version,
+        )
+
+    def _series_before(self, series: pa.Table) -> pa.Table:
+        return self.registry.series(series["meter_id"].combine_chunks())
+
+    def _register(self, outcome: Outcome, version: int) -> None:
+        """Tell the registry the meters and what their series now reach; made again where this is cut off."""
+        self.registry.update_series(concat(outcome.series, SERIES_SCHEMA), version)
+
+    def _show_changes(self, receipt: Receipt, changes: pa.Table) -> None:
+        if self.options.changes is not None:
+            pacsv.write_csv(changes, self.options.changes)
+        rows = changes.slice(0, CHANGES_SHOWN).to_pylist()
+        receipt.changes = [
+            {**row, "start": _iso(int(row["start"].timestamp())), "old": Exact(row["old"]), "new": Exact(row["new"])}
+            for row in rows
+        ]
+
+    def _delivery_rows(self, receipt: Receipt, whole: list[_Delivery], landed_us: int) -> pa.Table:
+        options = self.options
+        rows = [
+            {
+                "number": d.number,
+                "load_id": receipt.load_id,
+                "path": d.source.path,
+                "sha256": d.source.sha256,
+                "content": self._content(d),
+                "source": options.source or options.feed or d.source.name,
+                "feed": options.feed,
+                "received_at": d.known_us or self.received_us,
+                "landed_at": landed_us,
+                "version": receipt.version,
+                "precedence": AUTHORITATIVE if options.authoritative else None,
+                "first": d.first_s * 1_000_000 if d.last_s >= d.first_s else None,
+                "last": d.last_s * 1_000_000 if d.last_s >= d.first_s else None,
+                "received": d.receipt.received,
+                "stored": d.receipt.stored,
+            }
+            for d in whole
+        ]
+        return pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
+
+
+def _quarantined(delivery: _Delivery, rejects: Rejects) -> pa.Table:
+    n = len(rejects)
+    columns = [
+        pa.nulls(n, pa.string()),
+        pa.array(np.full(n, delivery.number, np.int32)),
+        pa.array([delivery.source.path] * n, pa.string()),
+        pa.array(rejects.line),
+        pa.array(rejects.text, pa.string()),
+        pa.array(["", *REASONS]).take(pa.array(rejects.reason)),
+        pa.array(rejects.count),
+    ]
+    return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
+
+
+def _with_load(quarantine: pa.Table, load_id: str) -> pa.Table:
+    return quarantine.set_column(
+        0, QUARANTINE_SCHEMA.field("load_id"), pa.array([load_id] * len(quarantine), pa.string())
+    )
+
+
+def _summary(quarantine: pa.Table) -> list[dict[str, Any]]:
+    """Rejects by reason, most first, with the first example of each."""
+    answer = []
+    for reason in pc.unique(quarantine["reason"]).to_pylist():
+        rows = quarantine.filter(pc.equal(quarantine["reason"], reason))
+        example = rows.slice(0, 1).select(["file", "line", "text"]).to_pylist()[0]
+        answer.append({"reason": reason, "count": pc.sum(rows["count"]).as_py(), "example": example})
+    return sorted(answer, key=lambda entry: (-entry["count"], entry["reason"]))
+
+
+def operation_row(operation: str, load_id: str, version: int, landed_us: int, receipt: Any) -> pa.Table:
+    """One row of OPERATION_SCHEMA."""
+    row = {
+        "operation": operation, "load_id": load_id, "version": version,
+        "landed_at": landed_us, "receipt": json.dumps(receipt),
+    }  # fmt: skip
+    return pa.Table.from_pylist([row], schema=OPERATION_SCHEMA)
+
+
+def gaps(series: pa.Table, before: pa.Table) -> int:
+    """Empty slots between the first and last filled slot of each meter-channel, summed.
+
+    ``series`` (SERIES_SCHEMA) tells what a landing added, ``before`` (with ``filled`` for ``gained``) what
+    was known of the same meter-channels. Local-day reads of 23, 24 and 25 hours are one family.
+    """
+    names = {"gained": "filled"}
+    added = series.rename_columns([names.get(name, name) for name in series.column_names])
+    both = pa.concat_tables([added, before.select(added.column_names).cast(added.schema)])
+    interval = both["interval_s"].to_numpy().copy()
+    interval[[is_local_day(int(i)) for i in interval]] = DAY_S
+    both = both.set_column(2, "interval_s", pa.array(interval))
+    reach = both.group_by(["meter_id", "channel", "interval_s"]).aggregate(
+        [("first_s", "min"), ("last_s", "max"), ("filled", "sum")]
+    )
+    length = reach["interval_s"].to_numpy().astype(np.int64)
+    slots = np.rint((reach["last_s_max"].to_numpy() - reach["first_s_min"].to_numpy()) / length) + 1
+    return int((slots - reach["filled_sum"].to_numpy()).sum())
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

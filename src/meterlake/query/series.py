@@ -1,0 +1,264 @@
+"""One meter's readings as series by channel, from which every question about a single meter is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from meterlake.intervals import DAY_S, HOUR_S
+from meterlake.slots import (
+    EDITED,
+    ESTIMATED,
+    Slots,
+    arrivals_of,
+    local_day,
+    qualities_of,
+    row_arrivals,
+    run_slots,
+    slots_of,
+    width,
+)
+from meterlake.strips import Ints
+from meterlake.usage import (
+    COUNTS,
+    NEVER,
+    Passport,
+    Prefix,
+    Units,
+    counted_once,
+    newest_between,
+    prefix,
+    ranks,
+)
+
+if TYPE_CHECKING:
+    from meterlake.query.view import Held, View
+    from meterlake.slots import Page
+
+Array = npt.NDArray[Any]
+
+NEVER_NEAR: Final = np.iinfo(np.int64).max
+
+REACH_S: Final = 26 * HOUR_S
+"""How far before or after a moment a reading may start that covers part of its day."""
+
+
+class Cells(NamedTuple):
+    """Slots of one meter-channel in order of start and length."""
+
+    start: Ints
+    interval: Ints
+    amount: Ints
+    filled: Array
+    quality: Array
+    arrival: Ints
+
+    def where(self, keep: Array) -> Cells:
+        """Slots chosen by a mask or by indexes."""
+        return Cells(*(column[keep] for column in self))
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One meter-channel: its units, and either the rows or the slots that they were made of."""
+
+    view: View
+    meter: str
+    channel: str
+    units: Units
+    held: Held | None
+    """Rows of the units; None where each unit is a slot."""
+    cells: Cells | None
+    """All stored slots, also those that a longer series covers; None where only rows were read."""
+
+
+def series_of(view: View, meter: str, span: tuple[int, int], billing_s: int | None, *, slots: bool) -> list[Series]:
+    """Series of all channels that ``meter`` has in or around ``span``, ordered by channel.
+
+    ``slots`` asks for every slot; else units are block rows where no two series overlap.
+    """
+    start, stop = span
+    reach = REACH_S if stop - start <= 2 * DAY_S else 0
+    held = view.held(meter, start - reach, stop + reach, values=slots)
+    if not len(held.rows):
+        held = view.nearest(meter, start)
+    if not reach and any(_is_mixed(held.rows[held.rows["channel"] == c]) for c in _channels(held)):
+        held = view.held(meter, start - REACH_S, stop + REACH_S, values=slots)
+    names = view.memory.channels.names
+    made = [
+        _series(view, meter, names[code], held.where(held.rows["channel"] == code), span, billing_s, slots)
+        for code in _channels(held)
+    ]
+    return sorted(made, key=lambda series: series.channel)
+
+
+def _channels(held: Held) -> list[int]:
+    codes = held.rows["channel"]
+    if len(codes) and codes[0] == codes[-1] and (codes == codes[0]).all():
+        return [int(codes[0])]
+    found: list[int] = np.unique(codes).tolist()
+    return found
+
+
+def _is_mixed(rows: Array) -> bool:
+    interval = rows["interval"]
+    return bool((interval != interval[0]).any()) and not bool(local_day(interval).all())
+
+
+def _series(  # noqa: PLR0913
+    view: View, meter: str, channel: str, held: Held, span: tuple[int, int], billing_s: int | None,
+    slots: bool,  # noqa: FBT001
+) -> Series:  # fmt: skip
+    if _is_mixed(held.rows):
+        cells = cells_of(view, meter, _near(held, span))
+        counted = _counted(view, meter, _near(_uncovered(held, billing_s), span), billing_s)
+        return Series(view, meter, channel, _slot_units(counted), None, cells if slots else None)
+    rows = held.rows
+    first = rows["start"] + rows["offset"]
+    if (first[1:] < first[:-1]).any():
+        order = np.argsort(first, kind="stable")
+        held, rows, first = held.where(order), rows[order], first[order]
+    if slots:
+        cells = cells_of(view, meter, _near(held, span))
+        return Series(view, meter, channel, _slot_units(cells.where(cells.filled)), None, cells)
+    interval = rows["interval"].astype(np.int64)
+    counts = np.stack([rows[name].astype(np.int64) for name in COUNTS], axis=1)
+    units = Units(first, width(interval), interval, counts, _newest(view, held))
+    return Series(view, meter, channel, units, held, None)
+
+
+def _near(held: Held, span: tuple[int, int]) -> Held:
+    """Rows that may matter to ``span``; where none of these has a reading, also the nearest that has one."""
+    start = held.rows["start"]
+    near = (start > span[0] - REACH_S - DAY_S) & (start < span[1] + REACH_S)
+    filled = held.rows["filled"] > 0
+    if not (near & filled).any() and filled.any():
+        near[np.argmin(np.where(filled, np.abs(start - span[0]), NEVER_NEAR))] = True
+    return held if near.all() else held.where(near)
+
+
+def _uncovered(held: Held, billing_s: int | None) -> Held:
+    """Rows but for those that lie within a full row of a series that is taken before theirs."""
+    rows = held.rows
+    first = rows["start"] + rows["offset"]
+    rank = ranks(rows["interval"], billing_s)
+    slots = width(rows["interval"])
+    end = first + slots * rows["interval"]
+    keep = np.ones(len(rows), bool)
+    for level in np.unique(rank).tolist()[:-1]:
+        full = keep & (rank == level) & (rows["filled"] == slots)
+        if full.any():
+            starts, ends = np.sort(first[full]), np.sort(end[full])
+            at = np.searchsorted(starts, first, "right") - 1
+            keep &= (rank <= level) | (at < 0) | (ends[np.maximum(at, 0)] < end)
+    return held.where(keep)
+
+
+def _counted(view: View, meter: str, held: Held, billing_s: int | None) -> Cells:
+    cells = cells_of(view, meter, held)
+    cells = cells.where(cells.filled)
+    return cells.where(counted_once(cells.start, cells.interval, ranks(cells.interval, billing_s)))
+
+
+def _newest(view: View, held: Held) -> Ints:
+    if len(held.parts) == 1:
+        return row_arrivals(held.parts[0].sheet, held.at, view.arrivals())
+    newest = view.arrivals()[held.rows["delivery"]]
+    for part in np.unique(held.part[held.rows["delivery"] < 0]).tolist():
+        own = held.part == part
+        newest[own] = row_arrivals(held.parts[part].sheet, held.at[own], view.arrivals())
+    return newest
+
+
+def _slot_units(cells: Cells) -> Units:
+    counts = np.empty((len(cells.start), len(COUNTS)), np.int64)
+    counts[:, 0] = cells.amount
+    counts[:, 1] = 1
+    counts[:, 2] = cells.quality == EDITED
+    counts[:, 3] = cells.quality >= ESTIMATED
+    return Units(cells.start, np.ones(len(cells.start), np.int64), cells.interval, counts, cells.arrival)
+
+
+def cells_of(view: View, meter: str, held: Held) -> Cells:
+    """All slots of some rows of ``meter``, ordered by start and length."""
+    found = []
+    for number, part in enumerate(held.parts):
+        at = held.at if len(held.parts) == 1 else held.at[held.part == number]
+        if len(at):
+            page = view.page(part.file, meter)
+            rows = at - part.low + page.sheet.run(meter.encode())[0]
+            found.append(_page_cells(view, page, rows))
+    cells = found[0] if len(found) == 1 else Cells(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    if (cells.start[1:] <= cells.start[:-1]).any():
+        cells = cells.where(np.lexsort((cells.interval, cells.start)))
+    return cells
+
+
+def _page_cells(view: View, page: Page, rows: Ints) -> Cells:
+    low, high = int(rows[0]), int(rows[-1]) + 1
+    run = high - low == len(rows) and bool((rows[1:] > rows[:-1]).all())
+    slots: Slots = run_slots(page, low, high) if run else slots_of(page, rows)
+    own = page.sheet.rows[rows]
+    interval = own["interval"].astype(np.int64)[slots.row]
+    start = (own["start"] + own["offset"])[slots.row] + slots.slot * interval
+    quality = qualities_of(page, rows, slots)
+    arrival = arrivals_of(page, rows, slots, view.arrivals())
+    return Cells(start, interval, slots.amount, slots.filled, quality, arrival)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Counts of some ranges of one series: one row a range."""
+
+    counts: Ints
+    """Shape (ranges, 4): `usage.COUNTS`."""
+    expected: Ints
+
+    def passport(self, at: int, newest_us: int | None) -> Passport:
+        """Passport of one range."""
+        _, filled, edited, estimated = self.counts[at].tolist()
+        return Passport(
+            expected=max(int(self.expected[at]), filled), filled=filled, edited=edited, estimated=estimated,
+            newest_us=newest_us,
+        )  # fmt: skip
+
+
+class Ruler:
+    """A series measured at some borders: everything between any two of them is a difference."""
+
+    def __init__(self, series: Series, borders: Ints) -> None:
+        """Measure ``series`` at ``borders`` (ascending, distinct seconds); read the values that these cut."""
+        self.units = series.units
+        self.borders = borders
+        self.prefix: Prefix = prefix(series.units, borders)
+        self.counts = self.prefix.counts
+        self._cells: dict[int, Cells] = {}
+        cut = np.flatnonzero(self.prefix.within)
+        if len(cut) and series.held is not None:
+            self.counts = self.counts.copy()
+            units = self.prefix.before[cut]
+            for unit in np.unique(units).tolist():
+                self._cells[unit] = cells_of(series.view, series.meter, series.held.where(np.array([unit])))
+            for border, unit in zip(cut.tolist(), units.tolist(), strict=True):
+                cells = self._cells[unit]
+                part = cells.where(cells.filled & (cells.start < borders[border]))
+                self.counts[border] += _slot_units(part).counts.sum(axis=0)
+
+    def between(self, starts: Ints, stops: Ints) -> Sums:
+        """Counts of the ranges from each of ``starts`` to each of ``stops``, all of them borders."""
+        low, high = np.searchsorted(self.borders, starts), np.searchsorted(self.borders, stops)
+        return Sums(self.counts[high] - self.counts[low], self.prefix.expected[high] - self.prefix.expected[low])
+
+    def newest(self, start: int, stop: int) -> int | None:
+        """When the newest reading between two borders was received, µs; None where there is none."""
+        low, high = np.searchsorted(self.borders, (start, stop)).tolist()
+        first, last = int(self.prefix.before[low]), int(self.prefix.before[high])
+        found = [newest_between(self.units, first + (self.prefix.within[low] > 0), last)]
+        for unit in {first, last} & self._cells.keys():
+            cells = self._cells[unit]
+            inside = cells.filled & (cells.start >= start) & (cells.start < stop)
+            found.append(int(cells.arrival[inside].max(initial=NEVER)))
+        return max((us for us in found if us is not None and us != NEVER), default=None)

@@ -1,0 +1,231 @@
+"""Questions about one meter or service point: its history, and its usage over ranges."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from meterlake.errors import Invalid
+from meterlake.intervals import DAY_S, HOUR_S
+from meterlake.moments import borders, zone_of
+from meterlake.query.answers import Figure, History, Listing
+from meterlake.query.series import Ruler, Series, series_of
+from meterlake.slots import local_day
+from meterlake.usage import NO_PASSPORT, Passport, empties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from meterlake.query.view import View
+    from meterlake.strips import Ints
+
+GAPS: Final = ("drop", "keep")
+
+Span = tuple[int, int]
+
+
+class Piece(NamedTuple):
+    """A meter for a time: a service point has one for each meter that was installed there."""
+
+    meter: str
+    span: Span
+    """Seconds for which its readings are asked."""
+    installed: tuple[Span, ...]
+    """Seconds for which readings are expected."""
+    billing_s: int | None
+    """The length that is billed; None: the longest there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a history is asked for; moments in seconds since 1970 UTC, ``stop`` exclusive."""
+
+    id: str
+    start: int
+    stop: int
+    zone: str
+    step: str = "interval"
+    channel: str | None = None
+    gaps: str = "drop"
+
+
+def clip(span: Span, low: int, high: int) -> Span | None:
+    """Return the part of ``span`` within ``[low, high)``, None where there is none."""
+    start, stop = max(span[0], low), min(span[1], high)
+    return (start, stop) if start < stop else None
+
+
+def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
+    """Values of ``pieces`` between two moments, a listing a channel."""
+    if asked.gaps not in GAPS:
+        raise Invalid(f"gaps {asked.gaps!r}: write keep or drop")
+    zone_of(asked.zone)
+    if asked.step == "interval":
+        marks = np.array([asked.start, asked.stop])
+    else:
+        marks = borders(asked.zone, asked.step, asked.start, asked.stop)
+    slots = asked.step != "month" and (asked.step != "day" or bool((marks[1:-1] % DAY_S).any()))
+    found: defaultdict[str, list[Listing]] = defaultdict(list)
+    for piece, series in _series(view, pieces, (asked.start, asked.stop), slots=slots):
+        if asked.channel in {None, series.channel}:
+            make = _intervals if asked.step == "interval" else _steps
+            found[series.channel].append(make(series, piece, marks, asked))
+    listings = (_joined(parts) for _, parts in sorted(found.items()))
+    return History(
+        id=asked.id, zone=asked.zone, step=asked.step, start=asked.start, stop=asked.stop,
+        version=view.version, listings=tuple(listings),
+    )  # fmt: skip
+
+
+def _series(view: View, pieces: Sequence[Piece], span: Span, *, slots: bool) -> Iterator[tuple[Piece, Series]]:
+    for piece in pieces:
+        own = clip(piece.span, *span)
+        if own is not None:
+            for series in series_of(view, piece.meter, own, piece.billing_s, slots=slots):
+                yield piece._replace(span=own), series
+
+
+def _expected_clips(piece: Piece) -> list[Span]:
+    clips = (clip(span, *piece.span) for span in piece.installed)
+    return [span for span in clips if span is not None]
+
+
+def _ruler(series: Series, piece: Piece, marks: Ints) -> tuple[Ruler, list[Span]]:
+    clips = _expected_clips(piece)
+    edges = [edge for span in (piece.span, *clips) for edge in span]
+    inside = np.clip(marks, *piece.span)
+    return Ruler(series, np.unique(np.concatenate([inside, edges]))), clips
+
+
+def _passport(ruler: Ruler, clips: Sequence[Span], start: int, stop: int) -> tuple[int, Passport]:
+    """Amount and passport of ``[start, stop)``, whose borders the ruler has."""
+    sums = ruler.between(np.array([start]), np.array([stop]))
+    own = [part for part in (clip(span, start, stop) for span in clips) if part is not None]
+    if own != [(start, stop)]:
+        expected = [int(ruler.between(np.array([low]), np.array([high])).expected[0]) for low, high in own]
+        sums.expected[0] = sum(expected)
+    return int(sums.counts[0, 0]), sums.passport(0, ruler.newest(start, stop))
+
+
+def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
+    ruler, clips = _ruler(series, piece, marks)
+    cells = series.cells
+    assert cells is not None, "an interval listing reads slots"
+    start, stop = piece.span
+    low, high = np.searchsorted(cells.start, (start, stop)).tolist()
+    cells = cells.where(slice(low, high))
+    if not cells.filled.all():
+        cells = cells.where(cells.filled)
+    listing = Listing(
+        channel=series.channel, start=cells.start, seconds=cells.interval, amount=cells.amount,
+        filled=np.ones(len(cells.start), np.int64), expected=np.ones(len(cells.start), np.int64),
+        quality=cells.quality, passport=_passport(ruler, clips, start, stop)[1],
+    )  # fmt: skip
+    return _with_gaps(listing, series, clips) if asked.gaps == "keep" else listing
+
+
+def _with_gaps(listing: Listing, series: Series, clips: Sequence[Span]) -> Listing:
+    if not len(series.units.first):
+        return listing
+    starts, lengths = zip(*(empties(series.units, *span) for span in clips), strict=True)
+    start = np.concatenate([listing.start, *starts])
+    none = np.zeros(len(start) - len(listing.start), np.int64)
+    seconds = np.concatenate([listing.seconds, *lengths])
+    order = np.lexsort((seconds, start))
+    assert listing.quality is not None, "an interval listing has qualities"
+    return Listing(
+        channel=listing.channel, start=start[order], seconds=seconds[order],
+        amount=np.append(listing.amount, none)[order], filled=np.append(listing.filled, none)[order],
+        expected=np.ones(len(start), np.int64),
+        quality=np.append(listing.quality, none.astype(np.uint8))[order], passport=listing.passport,
+    )  # fmt: skip
+
+
+def _steps(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
+    _check_step(series, piece, asked)
+    ruler, clips = _ruler(series, piece, marks)
+    inside = np.clip(marks, *piece.span)
+    sums = ruler.between(inside[:-1], inside[1:])
+    expected = sums.expected
+    if clips != [piece.span]:
+        expected = np.zeros(len(inside) - 1, np.int64)
+        for span in clips:
+            part = np.clip(inside, *span)
+            expected += ruler.between(part[:-1], part[1:]).expected
+    return Listing(
+        channel=series.channel, start=marks[:-1], seconds=np.diff(marks), amount=sums.counts[:, 0],
+        filled=sums.counts[:, 1], expected=np.maximum(expected, sums.counts[:, 1]), quality=None,
+        passport=_passport(ruler, clips, *piece.span)[1],
+    )  # fmt: skip
+
+
+def _check_step(series: Series, piece: Piece, asked: Asked) -> None:
+    limit = {"hour": HOUR_S, "day": DAY_S}.get(asked.step)
+    if limit is None:
+        return
+    units = series.units
+    inside = (units.first < piece.span[1]) & (units.first + units.slots * units.interval > piece.span[0])
+    long = units.interval[inside & (units.interval > limit)]
+    if asked.step == "day":
+        long = long[~local_day(long)]
+    if len(long):
+        hours = int(long.max()) // HOUR_S
+        raise Invalid(
+            f"{piece.meter} {series.channel} is read every {hours} h, which is longer than an {asked.step}: "
+            f"ask by day or by interval"
+        )
+
+
+def _joined(parts: Sequence[Listing]) -> Listing:
+    """One listing of several meters' parts: steps add up, intervals follow each other."""
+    if len(parts) == 1:
+        return parts[0]
+    passport = sum((part.passport for part in parts), NO_PASSPORT)
+    first = parts[0]
+    if first.quality is None:
+        return Listing(
+            channel=first.channel, start=first.start, seconds=first.seconds,
+            amount=np.sum([part.amount for part in parts], axis=0),
+            filled=np.sum([part.filled for part in parts], axis=0),
+            expected=np.sum([part.expected for part in parts], axis=0), quality=None, passport=passport,
+        )  # fmt: skip
+    start, seconds, amount, filled, expected, quality = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("start", "seconds", "amount", "filled", "expected", "quality")
+    )
+    order = np.lexsort((seconds, start))
+    return Listing(
+        channel=first.channel, start=start[order], seconds=seconds[order], amount=amount[order],
+        filled=filled[order], expected=expected[order], quality=quality[order], passport=passport,
+    )  # fmt: skip
+
+
+def usage(
+    view: View, pieces: Sequence[Piece], ranges: Mapping[str, tuple[Span, Span]]
+) -> dict[str, dict[str, tuple[Figure, Figure]]]:
+    """Sums by channel over named ranges and the period before each."""
+    spans = [span for pair in ranges.values() for span in pair]
+    window = (min(start for start, _ in spans), max(stop for _, stop in spans))
+    marks = np.unique(np.array(spans).reshape(-1))
+    found: defaultdict[str, dict[Span, tuple[int, Passport]]] = defaultdict(dict)
+    for piece, series in _series(view, pieces, window, slots=False):
+        ruler, clips = _ruler(series, piece, marks)
+        sums = found[series.channel]
+        for span in spans:
+            part = clip(span, *piece.span)
+            if part is not None:
+                amount, passport = sums.get(span, (0, NO_PASSPORT))
+                more, own = _passport(ruler, clips, *part)
+                sums[span] = (amount + more, passport + own)
+
+    def figure(channel: str, span: Span) -> Figure:
+        amount, passport = found[channel].get(span, (0, NO_PASSPORT))
+        return Figure(start=span[0], stop=span[1], amount=amount, passport=passport)
+
+    return {
+        channel: {name: (figure(channel, now), figure(channel, before)) for name, (now, before) in ranges.items()}
+        for channel in sorted(found)
+    }

@@ -1,0 +1,222 @@
+"""One state of the lake, ready to be asked: which files may hold an answer, and their rows decoded."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import defaultdict
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from meterlake.intervals import DAY_S
+from meterlake.partition import partition_of
+from meterlake.slots import (
+    PAGE_COLUMNS,
+    RARE_COLUMNS,
+    ROW,
+    SHEET_COLUMNS,
+    Channels,
+    Page,
+    Sheet,
+    page_of,
+    sheet_of,
+)
+from meterlake.usage import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from meterlake.ports import DataFile
+    from meterlake.query.kept import Kept
+    from meterlake.strips import Ints
+
+SHEET_AFTER: Final = 20
+"""Reads of single meters after which a file's small columns are read as a whole: it costs about as much."""
+
+Read = "Callable[[DataFile, Sequence[str] | None, tuple[str, str] | None], pa.Table]"
+
+
+class Part(NamedTuple):
+    """The rows of one meter in one file."""
+
+    file: DataFile
+    sheet: Sheet
+    low: int
+    high: int
+
+
+class Held(NamedTuple):
+    """Block rows of one meter, from one or more files."""
+
+    rows: npt.NDArray[Any]
+    part: Ints
+    """Index of the part that each row is from."""
+    at: Ints
+    """Row within that part's sheet."""
+    parts: list[Part]
+
+    def where(self, keep: npt.NDArray[Any]) -> Held:
+        """Rows chosen by a mask or by indexes."""
+        return Held(self.rows[keep], self.part[keep], self.at[keep], self.parts)
+
+
+class Shelf:
+    """Which pages of a file are kept: ids from ``lows[i]`` to ``highs[i]`` are complete in page i."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.lows: list[bytes] = []
+        self.highs: dict[bytes, bytes] = {}
+        self.touched = 0
+
+
+class Memory:
+    """What outlives a version: decoded parts of files, the numbering of channels, arrival times."""
+
+    def __init__(self, kept: Kept) -> None:
+        """Start with nothing known."""
+        self.kept = kept
+        self.channels = Channels()
+        self.shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
+        self.lock = Lock()
+
+
+class View:
+    """The files of one version, the function that reads them, and the memory that is shared between versions."""
+
+    def __init__(
+        self, version: int, files: Sequence[DataFile], read: Callable[..., pa.Table], memory: Memory,
+        deliveries: Callable[[], pa.Table],
+    ) -> None:  # fmt: skip
+        """Index ``files``; nothing is read yet."""
+        self.version = version
+        self.files = list(files)
+        self.memory = memory
+        self._read = read
+        self._deliveries = deliveries
+        self._arrivals: Ints | None = None
+        self._partitions = np.array([f.partitions for f in files], np.int64).reshape(-1, 2)
+        self._starts = np.array([f.starts_us for f in files], np.int64).reshape(-1, 2) // 1_000_000
+
+    def files_between(self, start: int, stop: int) -> list[DataFile]:
+        """Files that may hold slots of ``[start, stop)`` seconds: a slot is in the block that holds its start."""
+        hit = (self._starts[:, 0] < stop) & (self._starts[:, 1] > start - DAY_S)
+        return [self.files[i] for i in np.flatnonzero(hit).tolist()]
+
+    def files_of(self, meter: str, start: int, stop: int) -> list[DataFile]:
+        """Files that may hold slots of ``meter`` in ``[start, stop)``."""
+        own = partition_of(meter)
+        hit = (
+            (self._starts[:, 0] < stop) & (self._starts[:, 1] > start - DAY_S)
+            & (self._partitions[:, 0] <= own) & (self._partitions[:, 1] > own)
+        )  # fmt: skip
+        found = [self.files[i] for i in np.flatnonzero(hit).tolist()]
+        return [file for file in found if file.meters[0] <= meter <= file.meters[1]]
+
+    def table(self, file: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None) -> pa.Table:
+        """Rows of a file, with the columns that only rare rows fill where one of these rows is among them."""
+        table = self._read(file, columns, meters)
+        rare = table["quality"].null_count or table["delivery"].null_count
+        if rare or ("values" in columns and table["values"].null_count):
+            table = self._read(file, [*columns, *RARE_COLUMNS], meters)
+        return table
+
+    def sheet(self, file: DataFile) -> Sheet:
+        """Small columns of all rows of ``file``."""
+        sheet: Sheet = self.memory.kept.made(
+            ("sheet", file.path),
+            lambda: sheet_of(self.table(file, SHEET_COLUMNS), self.memory.channels),
+        )
+        return sheet
+
+    def whole(self, file: DataFile) -> Page:
+        """All rows of ``file`` with values; not kept, because of its size."""
+        return page_of(self.table(file, PAGE_COLUMNS), self.memory.channels)
+
+    def _kept_page(self, file: DataFile, meter: bytes) -> Page | None:
+        shelf = self.memory.shelves.get(file.path)
+        if shelf is None:
+            return None
+        at = bisect_right(shelf.lows, meter) - 1
+        if at < 0 or shelf.highs[shelf.lows[at]] < meter:
+            return None
+        page: Page | None = self.memory.kept.get(("page", file.path, shelf.lows[at]))
+        return page
+
+    def page(self, file: DataFile, meter: str) -> Page:
+        """Rows around ``meter`` with values: all of its own, and its neighbours' in the file."""
+        name = meter.encode()
+        page = self._kept_page(file, name)
+        if page is not None:
+            return page
+        page = page_of(self.table(file, PAGE_COLUMNS, (meter, meter)), self.memory.channels)
+        names = page.sheet.meters
+        at = int(np.searchsorted(names, name))
+        low, high = min(1, at), max(len(names) - 2, at)
+        first, last = (bytes(names[low]), bytes(names[high])) if at < len(names) else (name, name)
+        self.memory.kept.put(("page", file.path, first), page)
+        with self.memory.lock:
+            shelf = self.memory.shelves[file.path]
+            if first not in shelf.highs:
+                insort(shelf.lows, first)
+            shelf.highs[first] = last
+        return page
+
+    def _part(self, file: DataFile, meter: str, *, values: bool) -> Part:
+        name = meter.encode()
+        sheet: Sheet | None = None
+        if not values and self._kept_page(file, name) is None:
+            sheet = self.memory.kept.get(("sheet", file.path))
+            shelf = self.memory.shelves[file.path]
+            shelf.touched += 1
+            if sheet is None and shelf.touched > SHEET_AFTER:
+                shelf.touched = 0
+                sheet = self.sheet(file)
+        if sheet is None:
+            sheet = self.page(file, meter).sheet
+        low, high = sheet.run(name)
+        return Part(file, sheet, low, high)
+
+    def held(self, meter: str, start: int, stop: int, *, values: bool) -> Held:
+        """Block rows of ``meter`` in the files that may hold slots of ``[start, stop)``.
+
+        Rows of other days of these files come along. ``values`` says that most of their values will be
+        asked for next.
+        """
+        parts = [self._part(file, meter, values=values) for file in self.files_of(meter, start, stop)]
+        parts = [part for part in parts if part.high > part.low]
+        if not parts:
+            none = np.empty(0, np.int64)
+            return Held(np.empty(0, ROW), none, none, [])
+        if len(parts) == 1:
+            part = parts[0]
+            rows = part.sheet.rows[part.low : part.high]
+            return Held(rows, np.zeros(len(rows), np.int64), np.arange(part.low, part.high), parts)
+        rows = np.concatenate([part.sheet.rows[part.low : part.high] for part in parts])
+        sizes = [part.high - part.low for part in parts]
+        at = np.concatenate([np.arange(part.low, part.high) for part in parts])
+        return Held(rows, np.repeat(np.arange(len(parts)), sizes), at, parts)
+
+    def nearest(self, meter: str, moment: int) -> Held:
+        """Block rows of ``meter`` in the file nearest to ``moment`` that has any."""
+        own = [file for file in self.files_of(meter, int(self._starts.min(initial=0)), int(self._starts.max(initial=0)) + 1)]
+        for file in sorted(own, key=lambda f: abs(f.starts_us[0] // 1_000_000 - moment)):
+            part = self._part(file, meter, values=False)
+            if part.high > part.low:
+                rows = part.sheet.rows[part.low : part.high]
+                return Held(rows, np.zeros(len(rows), np.int64), np.arange(part.low, part.high), [part])
+        none = np.empty(0, np.int64)
+        return Held(np.empty(0, ROW), none, none, [])
+
+    def arrivals(self) -> Ints:
+        """When each delivery was received, µs, by its number; `NEVER` for numbers that are not known."""
+        if self._arrivals is None:
+            rows = self._deliveries()
+            numbers = rows["number"].to_numpy().astype(np.int64)
+            arrivals = np.full(int(numbers.max(initial=0)) + 2, NEVER)
+            arrivals[numbers] = rows["received_at"].cast(pa.int64()).to_numpy()
+            self._arrivals = arrivals
+        return self._arrivals

@@ -1,0 +1,310 @@
+"""The complete record beside the blocks: who delivered what, what lost, what was refused, and when.
+
+`superseded` holds every reading that lost its slot, as stored strips, with the version of the commit in
+which it lost. A loser of the winner's own amount, brought by another delivery, leaves a strip without
+amounts: they are those of the slots' winners after that version. With `deliveries` and `operations` this
+answers any earlier moment and any undo exactly, as long as the record is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlake.blocks import BLOCK_SCHEMA, Sender, flat_amounts, kind_of, sort_blocks, to_strips
+from meterlake.errors import NotFound
+from meterlake.ids import MeterIds
+from meterlake.merge import Pile
+from meterlake.readings import UTC_US
+from meterlake.strips import MISSING, Ints, Kinds, Strips
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meterlake.merge import Losers
+    from meterlake.ports import Lake
+
+SUPERSEDED_SCHEMA: Final = pa.schema(
+    [
+        pa.field("meter_id", pa.string()),
+        pa.field("channel", pa.string()),
+        pa.field("interval_s", pa.int32()),
+        pa.field("start", UTC_US),
+        pa.field("count", pa.int32()),
+        pa.field("quality", pa.int8()),
+        pa.field("delivery", pa.int32()),
+        pa.field("stamp", UTC_US),
+        pa.field("amounts", pa.list_(pa.int64())),
+        pa.field("version", pa.int64()),
+    ]
+)
+"""One row a run of ``count`` slots from ``start`` on; ``amounts`` is null where they are the winners'."""
+
+DELIVERY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("number", pa.int32()),
+        pa.field("load_id", pa.string()),
+        pa.field("path", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("content", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("feed", pa.string()),
+        pa.field("received_at", UTC_US),
+        pa.field("landed_at", UTC_US),
+        pa.field("version", pa.int64()),
+        pa.field("precedence", pa.int8()),
+        pa.field("first", UTC_US),
+        pa.field("last", UTC_US),
+        pa.field("received", pa.int64()),
+        pa.field("stored", pa.int64()),
+    ]
+)
+"""One row a delivery: a file of a load. ``content`` is the hash of its decoded bytes and of how they were
+read; ``precedence`` is set for authoritative feeds only; ``first`` and ``last`` span its readings."""
+
+OPERATION_SCHEMA: Final = pa.schema(
+    [
+        pa.field("operation", pa.string()),
+        pa.field("load_id", pa.string()),
+        pa.field("version", pa.int64()),
+        pa.field("landed_at", UTC_US),
+        pa.field("receipt", pa.string()),
+    ]
+)
+"""One row a commit: ``load``, ``undo`` or ``compact``, the version it made, and what it told the caller."""
+
+QUARANTINE_SCHEMA: Final = pa.schema(
+    [
+        pa.field("load_id", pa.string()),
+        pa.field("delivery", pa.int32()),
+        pa.field("file", pa.string()),
+        pa.field("line", pa.int64()),
+        pa.field("text", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("count", pa.int32()),
+    ]
+)
+"""One row a refused reading, or ``count`` of them where one line refused more for one reason."""
+
+RECORD_SCHEMAS: Final = {
+    "superseded": SUPERSEDED_SCHEMA,
+    "deliveries": DELIVERY_SCHEMA,
+    "operations": OPERATION_SCHEMA,
+    "quarantine": QUARANTINE_SCHEMA,
+}
+"""The side tables of a lake by name."""
+
+
+LOST_SCHEMA: Final = SUPERSEDED_SCHEMA.remove(len(SUPERSEDED_SCHEMA) - 1)
+"""Rows of SUPERSEDED_SCHEMA whose version is not known yet."""
+
+
+def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
+    """Rows of LOST_SCHEMA for the ``losers`` of a slab with ``blocks``.
+
+    A loser of the winner's amount is kept without amounts, unless its slot has other losers of this
+    commit: then it keeps its own, because the fold of one landing cannot be repeated without it.
+    """
+    if not len(losers):
+        return LOST_SCHEMA.empty_table()
+    width = int(losers.slot.max()) + 1
+    cell = losers.block * width + losers.slot
+    fill = losers.amount == MISSING
+    fill &= np.isin(cell, cell[~fill])
+    amount = losers.amount.copy()
+    if fill.any():
+        held, borders = flat_amounts(blocks)
+        amount[fill] = held[borders[losers.block[fill]] + losers.slot[fill]]
+    silent = (amount == MISSING).astype(np.int64)
+    entries = np.unique(
+        np.stack([losers.block, silent, losers.delivery, losers.stamp_us, losers.quality, losers.slot, amount], 1),
+        axis=0,
+    )
+    cut = np.ones(len(entries), bool)
+    cut[1:] = (entries[1:, :5] != entries[:-1, :5]).any(axis=1) | (entries[1:, 5] != entries[:-1, 5] + 1)
+    return _runs(blocks, entries, np.flatnonzero(cut))
+
+
+def _runs(blocks: pa.Table, entries: Ints, heads: Ints) -> pa.Table:
+    block, silent, delivery, stamp, quality, slot, _ = entries[heads].T
+    rows = blocks.select(["meter_id", "channel", "interval_s", "start", "offset_s"]).take(pa.array(block))
+    interval = rows["interval_s"].to_numpy().astype(np.int64)
+    first_s = rows["start"].cast(pa.int64()).to_numpy() // 1_000_000 + rows["offset_s"].to_numpy()
+    sizes = np.diff(np.append(heads, len(entries)))
+    borders = np.zeros(len(heads) + 1, np.int32)
+    np.cumsum(np.where(silent, 0, sizes), out=borders[1:])
+    loud = entries[entries[:, 1] == 0, 6]
+    columns = {
+        "meter_id": rows["meter_id"],
+        "channel": rows["channel"],
+        "interval_s": rows["interval_s"],
+        "start": pa.array((first_s + slot * interval) * 1_000_000).cast(UTC_US),
+        "count": pa.array(sizes.astype(np.int32)),
+        "quality": pa.array(quality.astype(np.int8)),
+        "delivery": pa.array(delivery.astype(np.int32)),
+        "stamp": pa.array(stamp).cast(UTC_US),
+        "amounts": pa.ListArray.from_arrays(pa.array(borders), pa.array(loud), mask=pa.array(silent == 1)),
+    }
+    return pa.table(columns, schema=LOST_SCHEMA)
+
+
+def superseded(lost: pa.Table, version: int) -> pa.Table:
+    """Rows of SUPERSEDED_SCHEMA that lose in ``version``."""
+    return lost.append_column(SUPERSEDED_SCHEMA.field("version"), pa.array(np.full(len(lost), version)))
+
+
+def strips_of(rows: pa.Table, ids: MeterIds, kinds: Kinds, senders: Mapping[int, Sender]) -> Strips:
+    """Strips of ``superseded`` rows that have their amounts."""
+    if not len(rows):
+        return Strips.empty()
+    channel = pc.dictionary_encode(rows["channel"].combine_chunks())
+    names = channel.dictionary.to_pylist()
+    columns = [
+        channel.indices.to_numpy(zero_copy_only=False),
+        *(rows[name].to_numpy() for name in ("interval_s", "quality", "delivery")),
+        rows["stamp"].cast(pa.int64()).to_numpy(),
+    ]
+    traits = np.stack([column.astype(np.int64) for column in columns], axis=1)
+    distinct, inverse = np.unique(traits, axis=0, return_inverse=True)
+    codes = [kinds.code(kind_of(names[c], i, q, s, d, senders[d])) for c, i, q, d, s in distinct.tolist()]
+    return Strips(
+        ids.codes_of(rows["meter_id"]),
+        np.array(codes, np.int32)[inverse.reshape(-1)],
+        rows["start"].cast(pa.int64()).to_numpy() // 1_000_000,
+        rows["count"].to_numpy().astype(np.int32),
+        np.zeros(len(rows), np.int64),
+        pc.list_flatten(rows["amounts"].combine_chunks()).to_numpy().astype(np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What is known of all deliveries: versions at which each landed and, if so, was withdrawn."""
+
+    senders: Mapping[int, Sender]
+    landed: Mapping[int, int]
+    withdrawn: Mapping[int, int]
+    landed_at: Mapping[int, int]
+    """Moment (µs) by version of each operation."""
+
+    @classmethod
+    def read(cls, lake: Lake) -> Delivered:
+        """Read the side tables of ``lake``."""
+        rows = lake.records("deliveries").select(
+            ["number", "load_id", "source", "received_at", "version", "precedence"]
+        )
+        rows = rows.set_column(3, "received_at", rows["received_at"].cast(pa.int64()))
+        listed = rows.to_pylist()
+        operations = lake.records("operations").to_pylist()
+        undone = {o["load_id"]: o["version"] for o in operations if o["operation"] == "undo"}
+        return cls(
+            {r["number"]: Sender(r["source"], r["received_at"], r["precedence"]) for r in listed},
+            {r["number"]: r["version"] for r in listed},
+            {r["number"]: undone[r["load_id"]] for r in listed if r["load_id"] in undone},
+            {o["version"]: int(o["landed_at"].timestamp() * 1_000_000) for o in operations},
+        )
+
+    def visible(self, version: int) -> frozenset[int]:
+        """Deliveries that had landed and were not withdrawn at ``version``."""
+        late = version + 1
+        return frozenset(
+            n for n, v in self.landed.items() if v <= version and self.withdrawn.get(n, late) > version
+        )
+
+    def version_at(self, moment: datetime) -> int:
+        """Last version committed at or before ``moment``; versions that changed no reading are passed over."""
+        us = int(moment.astimezone(UTC).timestamp() * 1_000_000)
+        return max((version for version, at in self.landed_at.items() if at <= us), default=0)
+
+
+def as_of(
+    lake: Lake, at: int | datetime, meters: tuple[str, str] | None = None
+) -> pa.Table:
+    """Blocks of the lake as they were at a version or moment, from blocks and record; sorted by key.
+
+    ``meters`` limits the answer to ids within the closed range.
+    """
+    known = Delivered.read(lake)
+    newest = lake.snapshot()
+    version = at if isinstance(at, int) else known.version_at(at)
+    if not 0 <= version <= newest.version:
+        raise NotFound(f"{lake.url} has versions 0 to {newest.version}, not {version}")
+    return Rebuild(lake, known, meters).blocks(known.visible(version))
+
+
+class Rebuild:
+    """Every candidate of some meters from blocks and record, to be folded again without some of them."""
+
+    def __init__(self, lake: Lake, known: Delivered, meters: tuple[str, str] | None) -> None:
+        """Read the candidates; those kept without amounts get them from the winners of their time."""
+        self.known, self.ids, self.kinds = known, MeterIds(), Kinds()
+        current = [
+            _within(lake.blocks(file, meters=meters), meters)
+            for file in lake.snapshot().files
+            if _overlap(file.meters, meters)
+        ]
+        blocks = pa.concat_tables(current) if current else BLOCK_SCHEMA.empty_table()
+        lost = _within(lake.records("superseded", meters), meters)
+        silent = lost["amounts"].is_null()
+        self._piles = [
+            to_strips(blocks, self.ids, self.kinds, known.senders),
+            strips_of(lost.filter(pc.invert(silent)), self.ids, self.kinds, known.senders),
+        ]
+        lost = lost.filter(silent)
+        for version in np.unique(lost["version"].to_numpy()).tolist():
+            self._give_amounts(lost.filter(pc.equal(lost["version"], version)), version)
+
+    def _give_amounts(self, rows: pa.Table, version: int) -> None:
+        """Add strips without amounts: they lost in ``version`` to winners of their own amount."""
+        pile = self._pile(self.known.visible(version))
+        for grid in pile.grids():
+            mine = rows.filter(pc.equal(rows["interval_s"], grid.interval_s))
+            if not len(mine):
+                continue
+            grid.settle_offsets(Strips.empty())
+            winners = pa.concat_tables(slab.blocks for slab in grid.slabs(Strips.empty()))
+            amounts, borders = flat_amounts(winners)
+            start_s = mine["start"].cast(pa.int64()).to_numpy() // 1_000_000
+            block = grid.locate(self.ids.codes_of(mine["meter_id"]), mine["channel"].combine_chunks(), start_s)
+            first = (start_s - grid.block_start_s[block] - grid.offset_s[block]) // grid.interval_s
+            count = mine["count"].to_numpy().astype(np.int64)
+            at = np.repeat(borders[block] + first - (np.cumsum(count) - count), count) + np.arange(count.sum())
+            lists = pa.ListArray.from_arrays(
+                pa.array(np.append(0, np.cumsum(count)).astype(np.int32)), pa.array(amounts[at])
+            )
+            place = mine.schema.get_field_index("amounts")
+            mine = mine.set_column(place, SUPERSEDED_SCHEMA.field("amounts"), lists)
+            self._piles.append(strips_of(mine, self.ids, self.kinds, self.known.senders))
+
+    def _pile(self, visible: frozenset[int]) -> Pile:
+        seen = np.array([kind.delivery in visible for kind in self.kinds.table], bool)
+        strips = Strips.concat(self._piles)
+        if len(strips):
+            strips = strips.where(seen[strips.kind])
+        return Pile(strips, self.kinds, self.ids.texts(), frozenset(), self.known.landed)
+
+    def blocks(self, visible: frozenset[int]) -> pa.Table:
+        """Fold the candidates of ``visible`` deliveries in the order of their landing; sorted by key."""
+        tables = [BLOCK_SCHEMA.empty_table()]
+        for grid in self._pile(visible).grids():
+            grid.settle_offsets(Strips.empty())
+            tables += [slab.blocks for slab in grid.slabs(Strips.empty())]
+        blocks = pa.concat_tables(tables)
+        blocks = blocks.filter(pc.greater(blocks["filled"], 0))
+        return sort_blocks(blocks)
+
+
+def _within(rows: pa.Table, meters: tuple[str, str] | None) -> pa.Table:
+    if meters is None:
+        return rows
+    ids = rows["meter_id"]
+    return rows.filter(pc.and_(pc.greater_equal(ids, meters[0]), pc.less_equal(ids, meters[1])))
+
+
+def _overlap(file: tuple[str, str], meters: tuple[str, str] | None) -> bool:
+    return meters is None or (file[0] <= meters[1] and meters[0] <= file[1])

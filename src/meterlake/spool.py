@@ -1,0 +1,179 @@
+"""Room for the strips and tables of a job: in memory up to a budget, beyond it in temporary files."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import count
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from meterlake.ids import PARTITIONS
+from meterlake.strips import MISSING, Ints, Strips
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+BUDGET: Final = 1 << 30
+"""Bytes of strips kept in memory; more are written to temporary files and mapped."""
+
+TABLE_BUDGET: Final = 128 << 20
+"""Bytes of a `TableSpool` kept in memory."""
+
+
+@njit(nogil=True, cache=True)
+def _spread(  # noqa: PLR0913  # pragma: no cover - compiled
+    place: Any, count: Any, at: Any, amounts: Any, order: Any, next_strip: Any, next_slot: Any, out: Any
+) -> None:
+    """Counting sort of strips by ``place``: positions into ``order``, amounts moved along to ``out``."""
+    for j in range(len(place)):
+        p = place[j]
+        order[next_strip[p]] = j
+        next_strip[p] += 1
+        to = next_slot[p]
+        n = count[j]
+        out[to : to + n] = amounts[at[j] : at[j] + n]
+        next_slot[p] = to + n
+
+
+class _Shelf:
+    """The strips of one chunk, sorted by partition; ``strip_at`` and ``slot_at`` are the borders."""
+
+    def __init__(self, strips: Strips, place: npt.NDArray[np.int16]) -> None:
+        n = np.bincount(place, minlength=PARTITIONS)
+        slots = np.bincount(place, weights=strips.count, minlength=PARTITIONS).astype(np.int64)
+        self.strip_at = np.append(0, np.cumsum(n))
+        self.slot_at = np.append(0, np.cumsum(slots))
+        order = np.empty(len(strips), np.int64)
+        amounts = np.empty(len(strips.amounts), np.int64)
+        _spread(
+            place, strips.count, strips.offsets(), strips.amounts, order,
+            self.strip_at[:-1].copy(), self.slot_at[:-1].copy(), amounts,
+        )  # fmt: skip
+        low = np.iinfo(np.int32)
+        known = amounts[amounts != MISSING]
+        if len(known) == len(amounts) and (not len(known) or (known.min() > low.min and known.max() < low.max)):
+            amounts = amounts.astype(np.int32)
+        self.columns: list[npt.NDArray[Any]] = [
+            getattr(strips, f.name)[order] for f in fields(Strips) if f.name != "amounts"
+        ]
+        self.columns.append(amounts)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns)
+
+    def spill(self, path: Path) -> None:
+        """Move the columns to a file, and map it."""
+        with path.open("wb") as file:
+            for column in self.columns:
+                column.tofile(file)
+        at = 0
+        for i, column in enumerate(self.columns):
+            if len(column):
+                self.columns[i] = np.memmap(path, column.dtype, "r", at, column.shape)
+            at += column.nbytes
+
+    def take(self, low: int, high: int) -> Strips:
+        a, b = self.strip_at[low], self.strip_at[high]
+        c, d = self.slot_at[low], self.slot_at[high]
+        meter, kind, start, n, line = (column[a:b] for column in self.columns[:-1])
+        return Strips(meter, kind, start, n, line, self.columns[-1][c:d].astype(np.int64))
+
+
+class StripStore:
+    """All strips of a job, readable by runs of partitions in the order of their keys. Thread-safe."""
+
+    def __init__(self, folder: Path, budget: int = BUDGET) -> None:
+        """Spill into ``folder`` beyond ``budget`` bytes."""
+        self._folder, self._budget = folder, budget
+        self._shelves: dict[tuple[int, ...], _Shelf] = {}
+        self.lock, self._names = Lock(), count()
+        self._bytes = 0
+        self.slots = np.zeros(PARTITIONS, np.int64)
+        self.strips = np.zeros(PARTITIONS, np.int64)
+
+    def add(self, key: tuple[int, ...], strips: Strips, place: npt.NDArray[np.int16]) -> None:
+        """Keep ``strips`` under ``key``, which orders them; ``place`` is the partition of each."""
+        if not len(strips):
+            return
+        shelf = _Shelf(strips, place)
+        with self.lock:
+            self.slots += np.diff(shelf.slot_at)
+            self.strips += np.diff(shelf.strip_at)
+            spill = self._bytes + shelf.nbytes > self._budget
+            if not spill:
+                self._bytes += shelf.nbytes
+            self._shelves[key] = shelf
+            name = next(self._names)
+        if spill:
+            shelf.spill(self._folder / f"strips-{name}")
+
+    def drop(self, first: int) -> None:
+        """Forget all strips whose key begins with ``first``."""
+        for key in [key for key in self._shelves if key[0] == first]:
+            shelf = self._shelves.pop(key)
+            self.slots -= np.diff(shelf.slot_at)
+            self.strips -= np.diff(shelf.strip_at)
+
+    def take(self, low: int, high: int) -> Strips:
+        """Return the strips of partitions ``low`` to ``high``, ordered by key."""
+        return Strips.concat(self._shelves[key].take(low, high) for key in sorted(self._shelves))
+
+    def runs(self, slots_max: int, align: int) -> list[tuple[int, int]]:
+        """Cut the partitions into runs of about ``slots_max`` slots, each a multiple of ``align`` wide."""
+        weight: Ints = (self.slots + 4 * self.strips).reshape(-1, align).sum(axis=1)
+        cuts, load = [0], 0
+        for i, w in enumerate(weight.tolist()):
+            if load and load + w > slots_max:
+                cuts.append(i * align)
+                load = 0
+            load += w
+        cuts.append(PARTITIONS)
+        return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+class TableSpool:
+    """Arrow tables of one schema piling up: in memory first, then in a mapped file. Thread-safe."""
+
+    def __init__(self, path: Path, schema: pa.Schema, budget: int = TABLE_BUDGET) -> None:
+        """Spill to ``path`` beyond ``budget`` bytes."""
+        self._path, self._schema, self._budget = path, schema, budget
+        self._tables: list[pa.Table] = []
+        self._mapped: list[pa.Table] = []
+        self._bytes, self._parts, self._lock = 0, 0, Lock()
+
+    def add(self, table: pa.Table) -> None:
+        """Keep one more table."""
+        if not len(table):
+            return
+        with self._lock:
+            self._tables.append(table)
+            self._bytes += table.nbytes
+            if self._bytes > self._budget:
+                self._spill()
+
+    def _spill(self) -> None:
+        path = self._path.with_name(f"{self._path.name}-{self._parts}")
+        self._parts += 1
+        held = pa.concat_tables(self._tables)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
+            writer.write_table(held)
+        self._mapped.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        self._tables.clear()
+        self._bytes = 0
+
+    def table(self) -> pa.Table:
+        """All rows, in the order of their coming."""
+        return concat([*self._mapped, *self._tables], self._schema)
+
+
+def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Rows of all ``tables``, also of none."""
+    return pa.concat_tables(tables) if tables else schema.empty_table()
