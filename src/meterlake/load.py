@@ -41,7 +41,7 @@ from meterlake.merge import SERIES_SCHEMA
 from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE, REASON_CODES, REASONS
 from meterlake.receipt import FileReceipt, Receipt, amount_texts
-from meterlake.record import DELIVERY_SCHEMA, OPERATION_SCHEMA, QUARANTINE_SCHEMA, Delivered, superseded
+from meterlake.record import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, operation_row, superseded
 from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import MISSING, Kinds, Rejects, Strips
@@ -506,15 +506,6 @@ def _summary(quarantine: pa.Table) -> list[dict[str, Any]]:
         example = rows.slice(0, 1).select(["file", "line", "text"]).to_pylist()[0]
         answer.append({"reason": reason, "count": pc.sum(rows["count"]).as_py(), "example": example})
     return sorted(answer, key=lambda entry: (-entry["count"], entry["reason"]))
-
-
-def operation_row(operation: str, load_id: str, version: int, landed_us: int, receipt: Any) -> pa.Table:
-    """One row of OPERATION_SCHEMA."""
-    row = {
-        "operation": operation, "load_id": load_id, "version": version,
-        "landed_at": landed_us, "receipt": json.dumps(receipt),
-    }  # fmt: skip
-    return pa.Table.from_pylist([row], schema=OPERATION_SCHEMA)
 
 
 def gaps(series: pa.Table, before: pa.Table) -> int:

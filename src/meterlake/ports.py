@@ -29,6 +29,8 @@ class DataFile:
     partitions: tuple[int, int]
     meters: tuple[str, str]
     starts_us: tuple[int, int]
+    final: bool = False
+    """Whether compaction wrote it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ answers any earlier moment and any undo exactly, as long as the record is kept.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ from meterlake.errors import NotFound
 from meterlake.ids import MeterIds
 from meterlake.merge import Pile
 from meterlake.readings import UTC_US
+from meterlake.spool import concat
 from meterlake.strips import MISSING, Ints, Kinds, Strips
 
 if TYPE_CHECKING:
@@ -98,6 +100,15 @@ RECORD_SCHEMAS: Final = {
     "quarantine": QUARANTINE_SCHEMA,
 }
 """The side tables of a lake by name."""
+
+
+def operation_row(operation: str, load_id: str, version: int, landed_us: int, receipt: object) -> pa.Table:
+    """One row of OPERATION_SCHEMA."""
+    row = {
+        "operation": operation, "load_id": load_id, "version": version,
+        "landed_at": landed_us, "receipt": json.dumps(receipt),
+    }  # fmt: skip
+    return pa.Table.from_pylist([row], schema=OPERATION_SCHEMA)
 
 
 LOST_SCHEMA: Final = SUPERSEDED_SCHEMA.remove(len(SUPERSEDED_SCHEMA) - 1)
@@ -182,6 +193,38 @@ def strips_of(rows: pa.Table, ids: MeterIds, kinds: Kinds, senders: Mapping[int,
     )
 
 
+def lost_strips(strips: Strips, ids: MeterIds, kinds: Kinds) -> pa.Table:
+    """Rows of LOST_SCHEMA for whole strips, empty slots left out."""
+    table = kinds.table
+    channels = sorted({kind.channel for kind in table})
+    code = np.array([channels.index(kind.channel) for kind in table], np.int64)[strips.kind]
+    by_kind = np.array([(k.interval_s, k.quality, k.delivery, k.stamp_us) for k in table], np.int64)
+    interval, quality, delivery, stamp = by_kind.reshape(-1, 4)[strips.kind].T
+    filled = strips.amounts != MISSING
+    owner = np.repeat(np.arange(len(strips)), strips.count)
+    within = np.arange(len(owner)) - strips.offsets()[owner]
+    cut = np.ones(len(owner), bool)
+    cut[1:] = (owner[1:] != owner[:-1]) | ~filled[:-1]
+    heads = np.flatnonzero(cut & filled)
+    run = np.cumsum(cut) - 1
+    count = np.bincount(run[filled], minlength=run[-1] + 1 if len(run) else 0)[run[heads]]
+    row = owner[heads]
+    start = strips.start[row] + within[heads] * interval[row]
+    borders = np.append(0, np.cumsum(count)).astype(np.int32)
+    columns = {
+        "meter_id": ids.texts().take(pa.array(strips.meter[row])).cast(pa.string()),
+        "channel": pa.array(channels, pa.string()).take(pa.array(code[row])),
+        "interval_s": pa.array(interval[row].astype(np.int32)),
+        "start": pa.array(start * 1_000_000).cast(UTC_US),
+        "count": pa.array(count.astype(np.int32)),
+        "quality": pa.array(quality[row].astype(np.int8)),
+        "delivery": pa.array(delivery[row].astype(np.int32)),
+        "stamp": pa.array(stamp[row]).cast(UTC_US),
+        "amounts": pa.ListArray.from_arrays(pa.array(borders), pa.array(strips.amounts[filled])),
+    }
+    return pa.table(columns, schema=LOST_SCHEMA)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What is known of all deliveries: versions at which each landed and, if so, was withdrawn."""
@@ -222,9 +265,7 @@ class Delivered:
         return max((version for version, at in self.landed_at.items() if at <= us), default=0)
 
 
-def as_of(
-    lake: Lake, at: int | datetime, meters: tuple[str, str] | None = None
-) -> pa.Table:
+def as_of(lake: Lake, at: int | datetime, meters: tuple[str, str] | None = None) -> pa.Table:
     """Blocks of the lake as they were at a version or moment, from blocks and record; sorted by key.
 
     ``meters`` limits the answer to ids within the closed range.
@@ -234,25 +275,28 @@ def as_of(
     version = at if isinstance(at, int) else known.version_at(at)
     if not 0 <= version <= newest.version:
         raise NotFound(f"{lake.url} has versions 0 to {newest.version}, not {version}")
-    return Rebuild(lake, known, meters).blocks(known.visible(version))
+    blocks = [
+        _within(lake.blocks(file, meters=meters), meters)
+        for file in newest.files
+        if meters is None or (file.meters[0] <= meters[1] and meters[0] <= file.meters[1])
+    ]
+    lost = _within(lake.records("superseded", meters), meters)
+    return Candidates(known, concat(blocks, BLOCK_SCHEMA), lost).blocks(known.visible(version))
 
 
-class Rebuild:
-    """Every candidate of some meters from blocks and record, to be folded again without some of them."""
+class Candidates:
+    """Every candidate for the slots of some blocks, to be folded again with or without some deliveries."""
 
-    def __init__(self, lake: Lake, known: Delivered, meters: tuple[str, str] | None) -> None:
-        """Read the candidates; those kept without amounts get them from the winners of their time."""
+    def __init__(self, known: Delivered, blocks: pa.Table, lost: pa.Table) -> None:
+        """Take the blocks as they are and what was superseded in them (SUPERSEDED_SCHEMA).
+
+        Losers kept without amounts get them from the winners of their time.
+        """
         self.known, self.ids, self.kinds = known, MeterIds(), Kinds()
-        current = [
-            _within(lake.blocks(file, meters=meters), meters)
-            for file in lake.snapshot().files
-            if _overlap(file.meters, meters)
-        ]
-        blocks = pa.concat_tables(current) if current else BLOCK_SCHEMA.empty_table()
-        lost = _within(lake.records("superseded", meters), meters)
         silent = lost["amounts"].is_null()
+        self.current = to_strips(blocks, self.ids, self.kinds, known.senders)
         self._piles = [
-            to_strips(blocks, self.ids, self.kinds, known.senders),
+            self.current,
             strips_of(lost.filter(pc.invert(silent)), self.ids, self.kinds, known.senders),
         ]
         lost = lost.filter(silent)
@@ -267,7 +311,7 @@ class Rebuild:
             if not len(mine):
                 continue
             grid.settle_offsets(Strips.empty())
-            winners = pa.concat_tables(slab.blocks for slab in grid.slabs(Strips.empty()))
+            winners = pa.concat_tables([slab.blocks for slab in grid.slabs(Strips.empty())])
             amounts, borders = flat_amounts(winners)
             start_s = mine["start"].cast(pa.int64()).to_numpy() // 1_000_000
             block = grid.locate(self.ids.codes_of(mine["meter_id"]), mine["channel"].combine_chunks(), start_s)
@@ -304,7 +348,3 @@ def _within(rows: pa.Table, meters: tuple[str, str] | None) -> pa.Table:
         return rows
     ids = rows["meter_id"]
     return rows.filter(pc.and_(pc.greater_equal(ids, meters[0]), pc.less_equal(ids, meters[1])))
-
-
-def _overlap(file: tuple[str, str], meters: tuple[str, str] | None) -> bool:
-    return meters is None or (file[0] <= meters[1] and meters[0] <= file[1])

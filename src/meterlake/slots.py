@@ -365,19 +365,25 @@ def qualities_of(page: Page, rows: Ints, slots: Slots) -> Array:
 def row_arrivals(sheet: Sheet, rows: Ints, arrivals: Ints) -> Ints:
     """When the newest reading of each of ``rows`` was received; ``arrivals`` as in `arrivals_of`."""
     numbers = sheet.rows["delivery"][rows]
-    newest = arrivals[numbers]
+    newest = known(arrivals, numbers)
     for i in np.flatnonzero(numbers < 0).tolist():
-        newest[i] = arrivals[sheet.origins.of(int(rows[i]))["delivery"]].max()
+        newest[i] = known(arrivals, sheet.origins.of(int(rows[i]))["delivery"]).max()
     return newest
+
+
+def known(arrivals: Ints, numbers: Array) -> Ints:
+    """Arrivals of deliveries by number; the last item of ``arrivals`` for a number that is negative or not known."""
+    found: Ints = arrivals[np.minimum(numbers, len(arrivals) - 1)]
+    return found
 
 
 def arrivals_of(page: Page, rows: Ints, slots: Slots, arrivals: Ints) -> Ints:
     """When each slot of ``rows`` was received, by ``arrivals`` of each delivery's number; its last item where empty."""
     uniform = page.sheet.rows["delivery"][rows]
-    when = np.where(slots.filled, arrivals[uniform][slots.row], arrivals[-1])
+    when = np.where(slots.filled, known(arrivals, uniform)[slots.row], arrivals[-1])
     if (uniform < 0).any():
         borders = np.append(0, np.cumsum(page.borders[rows + 1] - page.borders[rows]))
         for i in np.flatnonzero(uniform < 0).tolist():
             for first, count, delivery in page.sheet.origins.of(int(rows[i])).tolist():
-                when[borders[i] + first : borders[i] + first + count] = arrivals[delivery]
+                when[borders[i] + first : borders[i] + first + count] = arrivals[min(delivery, len(arrivals) - 1)]
     return when

@@ -41,7 +41,9 @@ BLOCKS: Final = "interval_blocks"
 LAYOUT: Final = "layout"
 NUMBERS: Final = "numbers"
 FORMAT: Final = 1
-LANDING: Final = pa.schema([pa.field("app", pa.string()), pa.field("number", pa.int64())])
+FINAL: Final = "-final"
+"""In the name of a file that compaction wrote."""
+LANDING: Final = pa.schema([pa.field("commit_app", pa.string()), pa.field("commit_number", pa.int64())])
 TABLE_SETTINGS: Final = {
     "delta.checkpointInterval": "20",
     "delta.logRetentionDuration": "interval 3650 days",
@@ -94,14 +96,14 @@ class DeltaLake:
         """Write one file of sorted blocks, durable but not yet part of the lake."""
         starts = pc.min_max(blocks["start"].cast(pa.int64())).as_py()
         month = time.strftime("%Y-%m", time.gmtime(starts["min"] // 1_000_000))
-        name = f"{month}/{partitions[0]:04d}-{partitions[1]:04d}-{uuid.uuid4().hex}.parquet"
+        name = f"{month}/{partitions[0]:04d}-{partitions[1]:04d}-{uuid.uuid4().hex}{FINAL if final else ''}.parquet"
         path = self.folder / BLOCKS / name
         path.parent.mkdir(exist_ok=True)
         write_blocks(blocks, path, final=final)
         return DataFile(
             name, file_size(path), len(blocks), partitions,
             (blocks["meter_id"][0].as_py(), blocks["meter_id"][-1].as_py()),
-            (starts["min"], starts["max"]),
+            (starts["min"], starts["max"]), final,
         )  # fmt: skip
 
     def blocks(
@@ -153,9 +155,9 @@ class DeltaLake:
 
     def _append(self, name: str, rows: pa.Table, change: Change) -> None:
         """Write rows of one attempt to a side table; they count once the attempt has landed."""
-        named = rows.append_column(LANDING.field("app"), pa.array([change.app] * len(rows), pa.string()))
+        named = rows.append_column(LANDING.field("commit_app"), pa.array([change.app] * len(rows), pa.string()))
         named = named.append_column(
-            LANDING.field("number"), pa.array([change.number] * len(rows), pa.int64())
+            LANDING.field("commit_number"), pa.array([change.number] * len(rows), pa.int64())
         )
         path = self.folder / name / f"{uuid.uuid4().hex}.parquet"
         write_rows(named, path)
@@ -170,7 +172,7 @@ class DeltaLake:
             table = self._tables[name]
             table.update_incremental()
             self._tables[BLOCKS].update_incremental()
-            entries = pa.record_batch(table.get_add_actions(flatten=True))
+            entries = pa.table(table.get_add_actions(flatten=True))
         parts = []
         low = entries["min.meter_id"].to_pylist() if "min.meter_id" in entries.schema.names else None
         high = entries["max.meter_id"].to_pylist() if low is not None else None
@@ -178,7 +180,7 @@ class DeltaLake:
             if meters and low and high and low[i] is not None and (high[i] < meters[0] or low[i] > meters[1]):
                 continue
             rows = self._reader.read_rows(self.folder / name / path, RECORD_SCHEMAS[name], LANDING)
-            if len(rows) and self._has_landed(rows["app"][0].as_py(), rows["number"][0].as_py()):
+            if len(rows) and self._has_landed(rows["commit_app"][0].as_py(), rows["commit_number"][0].as_py()):
                 parts.append(rows.select(RECORD_SCHEMAS[name].names))
         return pa.concat_tables(parts) if parts else RECORD_SCHEMAS[name].empty_table()
 
@@ -270,7 +272,7 @@ def _retry(table: DeltaTable, actions: list[Any], transactions: list[Transaction
 
 
 def _data_files(table: DeltaTable) -> tuple[DataFile, ...]:
-    entries = pa.record_batch(table.get_add_actions(flatten=True))
+    entries = pa.table(table.get_add_actions(flatten=True))
     if not len(entries):
         return ()
     rows = zip(
@@ -281,7 +283,7 @@ def _data_files(table: DeltaTable) -> tuple[DataFile, ...]:
     )
     return tuple(
         sorted(
-            DataFile(path, size, n, _partitions(path), (low, high), (first, last))
+            DataFile(path, size, n, _partitions(path), (low, high), (first, last), FINAL in path)
             for path, size, n, low, high, first, last in rows
         )
     )

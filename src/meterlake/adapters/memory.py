@@ -39,7 +39,7 @@ class MemoryLake:
             raise NotFound(f"{self.url} has no version {version}")
         return self._versions[version]
 
-    def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:  # noqa: ARG002
+    def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:
         """Keep one file of sorted blocks, not yet part of the lake."""
         path = f"{next(self._names):08d}"
         self._tables[path] = blocks
@@ -47,7 +47,7 @@ class MemoryLake:
         return DataFile(
             path, blocks.nbytes, len(blocks), partitions,
             (blocks["meter_id"][0].as_py(), blocks["meter_id"][-1].as_py()),
-            (starts["min"], starts["max"]),
+            (starts["min"], starts["max"]), final,
         )  # fmt: skip
 
     def blocks(

@@ -14,6 +14,7 @@ from meterlake.slots import (
     ESTIMATED,
     Slots,
     arrivals_of,
+    known,
     local_day,
     qualities_of,
     row_arrivals,
@@ -166,7 +167,7 @@ def _counted(view: View, meter: str, held: Held, billing_s: int | None) -> Cells
 def _newest(view: View, held: Held) -> Ints:
     if len(held.parts) == 1:
         return row_arrivals(held.parts[0].sheet, held.at, view.arrivals())
-    newest = view.arrivals()[held.rows["delivery"]]
+    newest = known(view.arrivals(), held.rows["delivery"])
     for part in np.unique(held.part[held.rows["delivery"] < 0]).tolist():
         own = held.part == part
         newest[own] = row_arrivals(held.parts[part].sheet, held.at[own], view.arrivals())

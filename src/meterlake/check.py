@@ -1,0 +1,196 @@
+"""Read everything back and verify it: checksums, counts, totals, ordering, keys, origins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlake.blocks import KEY, flat_amounts, flat_traits
+from meterlake.errors import MeterlakeError
+from meterlake.ids import MeterIds
+from meterlake.intervals import block_slots, block_span_s, is_local_day, is_supported
+from meterlake.readings import AMOUNT_MAX, channel_family
+from meterlake.record import Delivered
+from meterlake.strips import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from meterlake.ports import DataFile, Lake, Snapshot
+
+PROBLEMS_MAX = 1_000
+"""Problems listed; a lake with more is broken as a whole."""
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What a check read, and what is broken."""
+
+    blocks: int = 0
+    readings: int = 0
+    files: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as `surface` shows it."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check(lake: Lake, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+    """Verify every file of the newest version and the record beside it."""
+    report = CheckReport()
+    snapshot = lake.snapshot()
+    numbers = _record(lake, report)
+    for done, file in enumerate(snapshot.files, 1):
+        for meter, what in _file_problems(lake, file, numbers, report):
+            _add(report, file.path, meter, what)
+        report.files += 1
+        if progress is not None:
+            progress(done, len(snapshot.files))
+    for path, meter, what in _shared_keys(lake, snapshot):
+        _add(report, path, meter, what)
+    return report
+
+
+def _add(report: CheckReport, path: str, meter: str, what: str) -> None:
+    if len(report.problems) < PROBLEMS_MAX:
+        report.problems.append({"file": path, "meter": meter, "what": what})
+
+
+def _record(lake: Lake, report: CheckReport) -> pa.Array:
+    """Numbers of all deliveries; the side tables are read on the way."""
+    numbers = pa.array([], pa.int32())
+    for name in ("deliveries", "operations", "superseded", "quarantine"):
+        try:
+            rows = lake.records(name)
+            if name == "deliveries":
+                numbers = rows["number"].combine_chunks()
+        except MeterlakeError as error:
+            _add(report, name, "", str(error))
+    try:
+        Delivered.read(lake)
+    except (MeterlakeError, KeyError) as error:
+        _add(report, "deliveries", "", f"cannot be understood: {error}")
+    return numbers
+
+
+def _file_problems(
+    lake: Lake, file: DataFile, numbers: pa.Array, report: CheckReport
+) -> Iterator[tuple[str, str]]:
+    try:
+        blocks = lake.blocks(file)
+        blocks.validate(full=True)
+    except (MeterlakeError, pa.ArrowException, OSError) as error:
+        yield "", f"cannot be read back: {error}"
+        return
+    report.blocks += len(blocks)
+    if len(blocks) != file.rows:
+        yield "", f"has {len(blocks)} rows where the commit names {file.rows}"
+    if not len(blocks):
+        return
+    meters = blocks["meter_id"].to_pylist()
+    tests = {**_addresses(blocks), **_contents(blocks, numbers), **_places(blocks, file)}
+    report.readings += int(pc.sum(blocks["filled"]).as_py())
+    for what, broken in tests.items():
+        rows = np.flatnonzero(broken)
+        if len(rows):
+            yield meters[rows[0]], f"{what} ({len(rows)} blocks, first at row {rows[0]})"
+
+
+def _addresses(blocks: pa.Table) -> dict[str, Any]:
+    """Tests of the keys: is every block where it says it is."""
+    interval = blocks["interval_s"].to_numpy()
+    lengths, inverse = np.unique(interval, return_inverse=True)
+    supported = np.array([is_supported(int(i)) for i in lengths])[inverse]
+    span = np.array([block_span_s(int(i)) for i in lengths])[inverse]
+    days = np.array([is_local_day(int(i)) for i in lengths])[inverse]
+    start = blocks["start"].cast(pa.int64()).to_numpy()
+    offset = blocks["offset_s"].to_numpy()
+    channels = pc.dictionary_encode(blocks["channel"].combine_chunks())
+    known = np.array([channel_family(c) is not None for c in channels.dictionary.to_pylist()])
+    return {
+        "interval length is not supported": ~supported,
+        "block does not start at its UTC day or hour": start % (span * 1_000_000) != 0,
+        "offset lies outside the first slot": (offset < 0) | (offset >= np.where(days, span, interval)),
+        "channel is unknown": ~known[channels.indices.to_numpy()],
+    }
+
+
+def _contents(blocks: pa.Table, numbers: pa.Array) -> dict[str, Any]:
+    """Tests of the values: do counts, totals, qualities and origins agree with the slots."""
+    amounts, borders = flat_amounts(blocks)
+    quality, delivery, _ = flat_traits(blocks, borders)
+    filled = amounts != MISSING
+    row = np.repeat(np.arange(len(blocks)), np.diff(borders))
+    n = np.bincount(row[filled], minlength=len(blocks))
+    total = np.zeros(len(blocks), np.int64)
+    np.add.at(total, row[filled], amounts[filled])
+    interval = blocks["interval_s"].to_numpy()
+    lengths, inverse = np.unique(interval, return_inverse=True)
+    slots = np.array([block_slots(int(i)) if is_supported(int(i)) else -1 for i in lengths])[inverse]
+    known = pc.is_in(pa.array(delivery), value_set=numbers).to_numpy(zero_copy_only=False)
+    return {
+        "has another number of slots than its interval asks for": np.diff(borders) != slots,
+        "filled is not the number of its values": n != blocks["filled"].to_numpy(),
+        "has no value at all": n == 0,
+        "total is not the sum of its values": total != blocks["total"].to_numpy(),
+        "holds an amount beyond the limits": _rows(row, filled & (np.abs(amounts) > AMOUNT_MAX), len(blocks)),
+        "holds an unknown quality": _rows(row, filled & ((quality < 1) | (quality > 8)), len(blocks)),
+        "names a delivery that is not recorded": _rows(row, filled & ~known, len(blocks)),
+    }
+
+
+def _rows(row: Any, bad: Any, n: int) -> Any:
+    return np.bincount(row[bad], minlength=n) > 0
+
+
+def _places(blocks: pa.Table, file: DataFile) -> dict[str, Any]:
+    """Tests of the file: is it sorted, and is every block within the ranges that the commit names."""
+    ids = MeterIds()
+    codes = ids.codes_of(blocks["meter_id"])
+    place = ids.partitions(codes)
+    columns = [blocks["meter_id"], blocks["channel"], blocks["interval_s"], blocks["start"].cast(pa.int64())]
+    broken = np.zeros(len(blocks), bool)
+    undecided = np.ones(max(len(blocks) - 1, 0), bool)
+    for column in columns:
+        before, after = column.slice(0, len(column) - 1), column.slice(1)
+        broken[1:] |= undecided & pc.greater(before, after).to_numpy()
+        undecided &= pc.equal(before, after).to_numpy()
+    broken[1:] |= undecided
+    start = columns[3].to_numpy()
+    meters = blocks["meter_id"]
+    outside = pc.or_(pc.less(meters, file.meters[0]), pc.greater(meters, file.meters[1])).to_numpy()
+    outside |= (start < file.starts_us[0]) | (start > file.starts_us[1])
+    return {
+        "does not follow the block before it in key order": broken,
+        "lies outside the ranges that the commit names": outside,
+        "lies in another partition than its file": (place < file.partitions[0]) | (place >= file.partitions[1]),
+    }
+
+
+def _shared_keys(lake: Lake, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
+    """Keys that live in more than one file."""
+    for i, a in enumerate(snapshot.files):
+        near = [
+            b for b in snapshot.files[i + 1 :]
+            if a.meters[0] <= b.meters[1] and b.meters[0] <= a.meters[1]
+            and a.starts_us[0] <= b.starts_us[1] and b.starts_us[0] <= a.starts_us[1]
+            and a.partitions[0] < b.partitions[1] and b.partitions[0] < a.partitions[1]
+        ]  # fmt: skip
+        for b in near:
+            try:
+                left, right = (lake.blocks(file, list(KEY)) for file in (a, b))
+            except MeterlakeError:
+                continue
+            both = left.join(right, list(KEY), join_type="inner")
+            if len(both):
+                yield a.path, both["meter_id"][0].as_py(), f"{len(both)} blocks are also in {b.path}"

@@ -1,0 +1,55 @@
+"""What each meter-channel reaches: first and last filled slot and how many are filled, from the lake itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlake.blocks import flat_amounts
+from meterlake.merge import SERIES_SCHEMA
+from meterlake.spool import concat
+from meterlake.strips import MISSING
+
+if TYPE_CHECKING:
+    from meterlake.ports import Lake, Snapshot
+
+
+def series_of(blocks: pa.Table) -> pa.Table:
+    """Rows of SERIES_SCHEMA for sorted blocks; ``gained`` counts every filled slot."""
+    amounts, borders = flat_amounts(blocks)
+    filled = np.append(False, amounts != MISSING).cumsum()[borders]
+    at = np.flatnonzero(amounts != MISSING)
+    first = at[filled[:-1]] - borders[:-1]
+    last = at[filled[1:] - 1] - borders[:-1]
+    interval = blocks["interval_s"].to_numpy().astype(np.int64)
+    start = blocks["start"].cast(pa.int64()).to_numpy() // 1_000_000 + blocks["offset_s"].to_numpy()
+    rows = blocks.select(["meter_id", "channel", "interval_s"])
+    for name, values in (
+        ("first_s", start + first * interval),
+        ("last_s", start + last * interval),
+        ("gained", blocks["filled"].to_numpy().astype(np.int64)),
+    ):
+        rows = rows.append_column(SERIES_SCHEMA.field(name), pa.array(values))
+    return summed(rows)
+
+
+def summed(rows: pa.Table) -> pa.Table:
+    """One row a meter-channel and interval of SERIES_SCHEMA rows."""
+    grouped = rows.group_by(["meter_id", "channel", "interval_s"]).aggregate(
+        [("first_s", "min"), ("last_s", "max"), ("gained", "sum")]
+    )
+    return grouped.rename_columns(SERIES_SCHEMA.names).cast(SERIES_SCHEMA)
+
+
+def recount(lake: Lake, snapshot: Snapshot) -> pa.Table:
+    """Rows of SERIES_SCHEMA for the whole lake, counted from its blocks."""
+    parts = [series_of(lake.blocks(file)) for file in snapshot.files]
+    return summed(concat(parts, SERIES_SCHEMA))
+
+
+def within(rows: pa.Table, meter_ids: pa.Array) -> pa.Table:
+    """Rows of the named meters."""
+    return rows.filter(pc.is_in(rows["meter_id"], value_set=meter_ids))

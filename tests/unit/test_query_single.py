@@ -1,0 +1,157 @@
+"""History and usage of one meter, held to sums over the readings themselves."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+from meterlake.testing.handmade import Reading, block_table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meterlake.adapters.memory import MemoryLake
+from meterlake.moments import back
+from meterlake.ports import Change
+from meterlake.query.questions import Questions
+from meterlake.record import DELIVERY_SCHEMA
+
+CHANNEL = "electricity.import"
+ZONES = ("UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
+DAY = 86_400
+SPRING = int(datetime(2024, 3, 29, tzinfo=UTC).timestamp())
+AUTUMN = int(datetime(2024, 10, 4, tzinfo=UTC).timestamp())
+RECEIVED = {1: 1_700_000_000, 2: 1_700_100_000, 3: 1_700_050_000}
+COMMON = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def lake_of(readings, cuts=()):
+    """A lake of the readings, in one file or cut into files at days."""
+    lake = MemoryLake()
+    edges = [-(10**12), *cuts, 10**12]
+    piles = [[r for r in readings if low <= r.start - r.start % DAY < high] for low, high in pairwise(edges)]
+    files = [lake.put(block_table(pile), (0, 1024)) for pile in piles if pile]
+    rows = [{"number": n, "received_at": at * 1_000_000} for n, at in RECEIVED.items()]
+    deliveries = pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
+    lake.commit(Change(lake.snapshot(), files, [], "test", 1, {"deliveries": deliveries}))
+    return lake
+
+
+@st.composite
+def readings_of(draw, interval, start, days, meter="m1", channel=CHANNEL):
+    """Readings of one series with gaps, negative and wide values, mixed qualities and deliveries."""
+    slots = days * DAY // interval
+    holes = draw(st.sets(st.integers(0, slots - 1), max_size=min(slots - 1, 40)))
+    size = draw(st.sampled_from([1, 1000, 10**9, 10**13]))
+    quality = draw(st.lists(st.sampled_from([1, 4, 5, 7, 8]), min_size=1, max_size=3))
+    delivery = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    phase = draw(st.sampled_from([0, 0, interval // 2]))
+    factor = draw(st.integers(-7, 7))
+    return [
+        Reading(
+            meter, channel, interval, start + phase + k * interval,
+            max(-(10**13), min(10**13, (k % 13 - factor) * size)),
+            quality[k // 50 % len(quality)], delivery[k // 70 % len(delivery)],
+        )
+        for k in range(slots) if k not in holes
+    ]  # fmt: skip
+
+
+def bucket(start, zone, step):
+    """What a step is called in local time; a clock change cuts an hour."""
+    local = datetime.fromtimestamp(start, ZoneInfo(zone))
+    if step == "hour":
+        return (local.date(), local.hour, local.utcoffset())
+    return local.date() if step == "day" else (local.year, local.month)
+
+
+def naive_steps(readings, zone, step, span):
+    """Sum and count by step, by a loop over readings."""
+    sums = {}
+    for r in readings:
+        if span[0] <= r.start < span[1]:
+            key = bucket(r.start, zone, step)
+            total, count = sums.get(key, (0, 0))
+            sums[key] = (total + r.amount, count + 1)
+    return sums
+
+
+@COMMON
+@given(st.data(), st.sampled_from(ZONES), st.sampled_from(["hour", "day", "month"]))
+def test_steps_are_the_sums_of_their_readings_in_any_zone(data, zone, step):
+    start = data.draw(st.sampled_from([SPRING, AUTUMN]))
+    readings = data.draw(readings_of(data.draw(st.sampled_from([900, 1800, 3600])), start, 5))
+    lake = lake_of(readings, data.draw(st.sampled_from([(), (start + DAY, start + 3 * DAY)])))
+    low = start + data.draw(st.integers(-DAY, 2 * DAY))
+    high = low + data.draw(st.integers(1, 4 * DAY))
+    answer = Questions(lake).history(
+        "m1", datetime.fromtimestamp(low, UTC), datetime.fromtimestamp(high, UTC), step=step, zone=zone
+    )
+    (listing,) = answer.listings
+    found = {}
+    for at, amount, filled, expected in zip(
+        *(c.tolist() for c in (listing.start, listing.amount, listing.filled, listing.expected)), strict=True
+    ):
+        assert filled <= expected
+        if filled:
+            found[bucket(at, zone, step)] = (amount, filled)
+    assert found == naive_steps(readings, zone, step, (low, high))
+    assert listing.start[0] == low
+    assert listing.start[-1] + listing.seconds[-1] == high
+
+
+@COMMON
+@given(st.data(), st.sampled_from(ZONES))
+def test_a_listing_is_the_readings_themselves_and_gaps_are_null(data, zone):
+    readings = data.draw(readings_of(data.draw(st.sampled_from([900, 1800])), SPRING, 3))
+    lake = lake_of(readings, data.draw(st.sampled_from([(), (SPRING + DAY,)])))
+    low = SPRING + data.draw(st.integers(-DAY, 2 * DAY))
+    high = low + data.draw(st.integers(1, 3 * DAY))
+    asked = ("m1", datetime.fromtimestamp(low, UTC), datetime.fromtimestamp(high, UTC))
+    questions = Questions(lake)
+    inside = [r for r in readings if low <= r.start < high]
+    (kept,) = questions.history(*asked, zone=zone, gaps="keep").listings
+    (dropped,) = questions.history(*asked, zone=zone).listings
+    assert list(zip(dropped.start.tolist(), dropped.amount.tolist(), dropped.quality.tolist(), strict=True)) == [
+        (r.start, r.amount, r.quality) for r in inside
+    ]
+    interval, phase = readings[0].interval, readings[0].start % readings[0].interval
+    grid = [s for s in range(low - low % interval - interval + phase, high, interval) if s >= low]
+    assert kept.start.tolist() == grid
+    assert kept.passport.expected == len(grid)
+    assert kept.passport.filled == len(inside) == int(kept.filled.sum())
+    newest = max((RECEIVED[r.delivery] * 1_000_000 for r in inside), default=None)
+    assert kept.passport.newest_us == newest
+    assert kept.passport.edited == sum(r.quality == 5 for r in inside)
+    assert kept.passport.estimated == sum(r.quality > 5 for r in inside)
+
+
+@COMMON
+@given(st.data(), st.sampled_from(ZONES))
+def test_usage_is_the_sum_of_the_readings_of_each_range(data, zone):
+    interval = data.draw(st.sampled_from([1800, 3600]))
+    start = int(datetime(2023, 12, 20, tzinfo=UTC).timestamp())
+    readings = data.draw(readings_of(interval, start, 80))
+    cuts = [int(datetime(2024, m, 1, tzinfo=UTC).timestamp()) for m in (1, 2, 3)]
+    until = date(2024, 3, 1) - timedelta(days=data.draw(st.integers(0, 10)))
+    names = ("1w", "1m", "3m", "10d")
+    answer = Questions(lake_of(readings, cuts)).usage("m1", until=until, ranges=names, zone=zone)
+
+    def midnight(day):
+        return int(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).timestamp())
+
+    for name in names:
+        first = back(until, name)
+        spans = ((first, until), (back(first, name), first))
+        for figure, (low, high) in zip(answer.channels[CHANNEL][name], spans, strict=True):
+            inside = [r for r in readings if midnight(low) <= r.start < midnight(high)]
+            assert (figure.start, figure.stop) == (midnight(low), midnight(high))
+            assert figure.amount == sum(r.amount for r in inside)
+            passport = figure.passport
+            assert passport.filled == len(inside)
+            assert abs(passport.expected - (figure.stop - figure.start) / interval) < 1
+            assert passport.edited == sum(r.quality == 5 for r in inside)
+            assert passport.estimated == sum(r.quality > 5 for r in inside)
+            assert passport.newest_us == max((RECEIVED[r.delivery] * 10**6 for r in inside), default=None)
