@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from meterlake.ids import MeterIds
 
-GROUP_SLOTS: Final = 32_768
+GROUP_SLOTS: Final = 65_536
+"""Slots of one Parquet row group: what a point read decodes at least, and a page that compresses well."""
 
 KEY: Final = ("meter_id", "channel", "interval_s", "start")
 
@@ -65,7 +66,7 @@ likewise shared, else both null and ``origin`` lists runs of slots, ordered, cov
 
 
 def group_rows(blocks: pa.Table) -> int:
-    """Rows of one Parquet row group: about 32,000 slots, so that a point read stays under a millisecond."""
+    """Rows of one Parquet row group of ``blocks``: about `GROUP_SLOTS` slots."""
     slots = max(1, len(pc.list_flatten(blocks.slice(0, 1000)["values"])) // max(1, min(1000, len(blocks))))
     return int(np.clip(GROUP_SLOTS // slots, 64, 4096))
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 
     from meterlake.ports import DataFile, Lake, Snapshot
 
-ROWS_AT_ONCE = 400_000
+ROWS_AT_ONCE: Final = 400_000
 """Blocks sorted at once: about 100 MB of half-hours, twice that of quarter-hours."""
+
+YEAR_ROWS: Final = 150_000
+"""A year of fewer blocks is one file: footers would cost more than they save."""
 
 
 @dataclass(slots=True)
@@ -54,44 +59,66 @@ def compact(lake: Lake, progress: Callable[[int, int], None] | None = None) -> C
     receipt = CompactReceipt(
         len(snapshot.files), bytes_before=sum(f.bytes for f in snapshot.files), version=snapshot.version
     )
-    months = sorted({_month(file) for file in snapshot.files})
-    for i, month in enumerate(months):
-        _compact_month(lake, month)
+    units = _units(snapshot)
+    for i, unit in enumerate(units):
+        _compact_unit(lake, unit)
         if progress is not None:
-            progress(i + 1, len(months))
+            progress(i + 1, len(units))
     after = lake.snapshot()
     receipt.files_after, receipt.bytes_after = len(after.files), sum(f.bytes for f in after.files)
     receipt.version, receipt.seconds = after.version, time.monotonic() - started
     return receipt
 
 
-def _month(file: DataFile) -> int:
-    return int(np.datetime64(file.starts_us[0], "us").astype("datetime64[M]").astype(np.int64))
+class Unit(NamedTuple):
+    """What is compacted into its own files: a UTC month, or a year (``Y``) whose months are small."""
+
+    period: str
+    number: int
+
+    def holds(self, file: DataFile) -> bool:
+        """Whether ``file`` begins in this unit."""
+        return _period(file.starts_us[0], self.period) == self.number
 
 
-def _compact_month(lake: Lake, month: int) -> None:
+def _period(us: int, period: str) -> int:
+    return int(np.datetime64(us, "us").astype(f"datetime64[{period}]").astype(np.int64))
+
+
+def _units(snapshot: Snapshot) -> list[Unit]:
+    rows: dict[int, int] = defaultdict(int)
+    for file in snapshot.files:
+        rows[_period(file.starts_us[0], "Y")] += file.rows
+    units = {
+        Unit("Y", year) if rows[year] <= YEAR_ROWS else Unit("M", _period(file.starts_us[0], "M"))
+        for file in snapshot.files
+        for year in [_period(file.starts_us[0], "Y")]
+    }
+    return sorted(units)
+
+
+def _compact_unit(lake: Lake, unit: Unit) -> None:
     while True:
         base = lake.snapshot()
-        groups = [g for g in _overlapping(base, month) if len(g) > 1 or not g[0].final]
+        groups = [group for group in _overlapping(base, unit) if not _is_settled(group, unit)]
         if not groups:
             return
         removed = [file for group in groups for file in group]
-        added = [file for group in groups for file in _rewrite(lake, group)]
+        added = [file for group in groups for file in _rewrite(lake, group, unit)]
         receipt = {"removed": len(removed), "added": len(added)}
-        records = {
-            "operations": operation_row("compact", "", base.version + 1, time.time_ns() // 1000, receipt)
-        }
-        change = Change(base, added, removed, f"compact:{uuid.uuid4().hex}", int.from_bytes(os.urandom(6)), records)
+        version = base.version + 1
+        records = {"operations": operation_row("compact", "", version, time.time_ns() // 1000, receipt)}
+        attempt = int.from_bytes(os.urandom(6))
         try:
-            lake.commit(change)
+            lake.commit(Change(base, added, removed, f"compact:{uuid.uuid4().hex}", attempt, records))
         except ConcurrentCommit:
             continue
         return
 
 
-def _overlapping(snapshot: Snapshot, month: int) -> list[list[DataFile]]:
-    """Files of a month in groups that share no partition with each other."""
-    files = sorted((f for f in snapshot.files if _month(f) == month), key=lambda f: f.partitions)
+def _overlapping(snapshot: Snapshot, unit: Unit) -> list[list[DataFile]]:
+    """Files of a unit in groups that share no partition with each other."""
+    files = sorted((f for f in snapshot.files if unit.holds(f)), key=lambda f: f.partitions)
     groups: list[list[DataFile]] = []
     reach = -1
     for file in files:
@@ -100,19 +127,18 @@ def _overlapping(snapshot: Snapshot, month: int) -> list[list[DataFile]]:
         else:
             groups.append([file])
         reach = max(reach, file.partitions[1])
-    return [_settled(group) for group in groups]
+    return groups
 
 
-def _settled(group: list[DataFile]) -> list[DataFile]:
-    """A group that compaction wrote as it stands is one final file to the caller."""
-    in_order = sorted(group, key=lambda f: f.meters)
-    apart = all(a.meters[1] <= b.meters[0] for a, b in zip(in_order, in_order[1:], strict=False))
-    if all(file.final for file in group) and apart and len({f.partitions for f in group}) == 1:
-        return group[:1]
-    return group
+def _is_settled(group: list[DataFile], unit: Unit) -> bool:
+    """Whether compaction wrote these files and nothing has come since."""
+    in_order = sorted(group, key=lambda f: (f.meters, f.starts_us))
+    apart = all(a.meters[1] <= b.meters[0] for a, b in pairwise(in_order))
+    inside = all(_period(f.starts_us[1], unit.period) == unit.number for f in group)
+    return all(f.final for f in group) and apart and inside and len({f.partitions for f in group}) == 1
 
 
-def _rewrite(lake: Lake, group: list[DataFile]) -> Iterator[DataFile]:
+def _rewrite(lake: Lake, group: list[DataFile], unit: Unit) -> Iterator[DataFile]:
     """Write the rows of ``group`` again, run of partitions by run."""
     rows = sum(file.rows for file in group)
     low, high = min(f.partitions[0] for f in group), max(f.partitions[1] for f in group)
@@ -121,8 +147,11 @@ def _rewrite(lake: Lake, group: list[DataFile]) -> Iterator[DataFile]:
     borders = np.unique(low + (np.arange(runs + 1) * ((high - low) // align) // runs) * align).tolist()
     borders[-1] = high
     for a, b in zip(borders, borders[1:], strict=False):
-        parts = [_of_partitions(lake.blocks(f), f, a, b) for f in group if f.partitions[0] < b and a < f.partitions[1]]
-        yield from put_by_month(lake, sort_blocks(concat(parts, BLOCK_SCHEMA)), (a, b), final=True)
+        parts = [
+            _of_partitions(lake.blocks(f), f, a, b) for f in group if f.partitions[0] < b and a < f.partitions[1]
+        ]
+        blocks = sort_blocks(concat(parts, BLOCK_SCHEMA))
+        yield from put_by_month(lake, blocks, (a, b), final=True, period=unit.period)
 
 
 def _of_partitions(blocks: pa.Table, file: DataFile, low: int, high: int) -> pa.Table:

@@ -75,7 +75,12 @@ def decimals(amounts: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_] | None
     words = np.empty((len(amounts), 2), np.int64)
     words[:, 0] = amounts
     words[:, 1] = amounts >> 63
+    return column(VALUE_TYPE, words, valid)
+
+
+def column(kind: pa.DataType, data: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return an Arrow column of fixed width over ``data`` as it is; null where not ``valid``."""
     bits = None
     if valid is not None and not valid.all():
-        bits = pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    return pa.Array.from_buffers(VALUE_TYPE, len(amounts), [bits, pa.py_buffer(words)])
+        bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(data), [bits, pa.py_buffer(np.ascontiguousarray(data))])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from numba import njit
 
@@ -189,17 +190,19 @@ def judge(  # noqa: PLR0913  # pragma: no cover - compiled
 def pack(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
     winner: Array, amount: Array, width: int, kind: Array, trait: Array, quality: Array,
     values: Array, valid: Array, filled: Array, total: Array, scale: Array,
-    block_trait: Array, block_quality: Array, fits: Array, ends: Array,
+    block_trait: Array, block_quality: Array, fits: Array, ends: Array, held: Array,
 ) -> None:  # fmt: skip
     """Turn the cells of each block into its row.
 
     ``values`` (int32) gets the amounts divided by 10**scale and 0 where empty or too large (``fits``
     then is False); ``block_trait`` the delivery-and-stamp code and ``block_quality`` the quality that
-    all filled slots share, -1 where they differ; ``ends`` (n, 2) its first and last filled slot.
+    all filled slots share, -1 where they differ; ``ends`` (n, 2) its first and last filled slot;
+    ``held`` counts the slots by kind.
     """
     for b in range(len(filled)):
         low = b * width
         n, s, e, power = 0, 0, SCALE_MAX, 10**SCALE_MAX
+        part = 1.0 / power
         largest = 0
         same_trait, same_quality = -2, -2
         for c in range(low, low + width):
@@ -215,10 +218,13 @@ def pack(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
             n += 1
             s += v
             largest = max(largest, abs(v))
-            while v % power != 0:
+            # An amount is below 2**53, so the rounded quotient is exact wherever the division is.
+            while e > 0 and np.int64(np.floor(v * part + 0.5)) * power != v:
                 e -= 1
                 power //= 10
+                part = 1.0 / power
             k = kind[w]
+            held[k] += 1
             if same_trait != trait[k]:
                 same_trait = trait[k] if same_trait == -2 else -1
             if same_quality != quality[k]:
@@ -228,8 +234,10 @@ def pack(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
         filled[b], total[b], scale[b] = n, s, e
         block_trait[b], block_quality[b] = same_trait, same_quality
         fits[b] = largest // power <= INT32_MAX
+        part = 1.0 / power
         for c in range(low, low + width):
-            values[c] = amount[c] // power if fits[b] and winner[c] >= 0 else 0
+            keep = fits[b] and winner[c] >= 0
+            values[c] = np.int64(np.floor(amount[c] * part + 0.5)) if keep else 0
 
 
 @njit(nogil=True, cache=True)

@@ -265,15 +265,19 @@ def _may_share(a: DataFile, b: DataFile) -> bool:
 
 
 def put_by_month(
-    lake: Lake, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False
+    lake: Lake, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False, period: str = "M"
 ) -> list[DataFile]:
-    """Put sorted blocks into files of one UTC month and at most `FILE_GROUPS` row groups each."""
+    """Put sorted blocks into files of one UTC month and at most `FILE_GROUPS` row groups each.
+
+    ``period`` may be ``Y``: one file for a whole year, for lakes whose months are small.
+    """
     if not len(blocks):
         return []
-    month = blocks["start"].to_numpy().astype("datetime64[M]").astype(np.int64)
+    month = blocks["start"].to_numpy().astype(f"datetime64[{period}]").astype(np.int64)
+    months = np.unique(month).tolist()
     files = []
-    for m in np.unique(month).tolist():
-        mine = blocks if month[0] == month[-1] == m and (month == m).all() else blocks.filter(pa.array(month == m))
+    for m in months:
+        mine = blocks if len(months) == 1 else blocks.filter(pa.array(month == m))
         step = group_rows(mine) * FILE_GROUPS
         files += [lake.put(mine.slice(at, step), partitions, final=final) for at in range(0, len(mine), step)]
     return files

@@ -314,22 +314,29 @@ class Grid:
             table.turn, table.rank, table.quality, table.sender, table.delivery,
             cell.winner, cell.amount, late, np.zeros(len(late), np.int64),
         )  # fmt: skip
-        counts, losers = self._judge(strips, kind, series, table, at, shape, cell)
-        ends = np.zeros((high - low, 2), np.int64)
-        blocks = self._rows(kind, table, cell, low, ends)
-        amounts = self._stored(table, kind, cell, low)
+        ends, held = np.zeros((high - low, 2), np.int64), np.zeros(len(table.kinds), np.int64)
+        blocks = self._rows(kind, table, cell, low, ends, held)
+        if cell.repeats == 0 and bool(table.new.all()):
+            counts, losers = self._all_stored(table, held), _no_losers()
+            sums = blocks["total"].to_numpy()
+        else:
+            counts, losers = self._judge(strips, kind, series, table, at, shape, cell)
+            sums = self._stored(table, kind, cell)
+        channel = self.block_series[low:high] % len(self.pile.channels)
+        amounts = {name: exact_sum(sums[channel == code]) for code, name in enumerate(self.pile.channels)}
         return Slab(blocks, low, counts, losers, amounts, self._reach(blocks, cell, low, ends))
+
+    def _all_stored(self, table: KindTable, held: Ints) -> dict[int, Ints]:
+        """Counts of a slab in which nothing met anything."""
+        tally = np.zeros((len(table.deliveries), 5), np.int64)
+        np.add.at(tally[:, fold.STORED], table.delivery, held)
+        return self._by_delivery(table, tally)
 
     def _judge(  # noqa: PLR0913
         self, strips: Strips, kind: Codes, series: Ints, table: KindTable, at: Ints,
         shape: tuple[Any, ...], cell: _Cell,
     ) -> tuple[dict[int, Ints], Losers]:  # fmt: skip
         tally = np.zeros((len(table.deliveries), 5), np.int64)
-        if cell.repeats == 0:
-            held = kind[cell.winner[cell.winner >= 0]]
-            stored = np.bincount(table.delivery[held][table.new[held]], minlength=len(tally))
-            tally[:, fold.STORED] = stored
-            return self._by_delivery(table, tally), _no_losers()
         old = ~table.new[kind]
         if old.any():
             cell.lake = np.full(len(cell.winner), -1, np.int32)
@@ -357,17 +364,16 @@ class Grid:
         fresh = set(table.delivery[table.new].tolist())
         return {int(table.deliveries[i]): tally[i] for i in sorted(fresh)}
 
-    def _stored(self, table: KindTable, kind: Codes, cell: _Cell, low: int) -> dict[str, int]:
-        """Sum by channel what new candidates hold, but for duplicates of the lake's amount."""
+    def _stored(self, table: KindTable, kind: Codes, cell: _Cell) -> Ints:
+        """Sum by block what new candidates hold, but for duplicates of the lake's amount."""
         won = cell.winner >= 0
         won[won] = table.new[kind[cell.winner[won]]]
         if len(cell.lake):
             same = won & (cell.lake >= 0) & (cell.lake_amount == cell.amount)
             old, now = kind[cell.lake[same]], kind[cell.winner[same]]
             won[np.flatnonzero(same)[table.quality[now] >= table.quality[old]]] = False
-        sums = np.where(won, cell.amount, 0).reshape(-1, self.width).sum(axis=1)
-        channel = self.block_series[low : low + len(sums)] % len(self.pile.channels)
-        return {name: exact_sum(sums[channel == code]) for code, name in enumerate(self.pile.channels)}
+        sums: Ints = np.where(won, cell.amount, 0).reshape(-1, self.width).sum(axis=1)
+        return sums
 
     def _reach(self, blocks: pa.Table, cell: _Cell, low: int, ends: Ints) -> pa.Table:
         """Rows of SERIES_SCHEMA for the merged blocks."""
@@ -391,7 +397,9 @@ class Grid:
             schema=SERIES_SCHEMA,
         )
 
-    def _rows(self, kind: Codes, table: KindTable, cell: _Cell, low: int, ends: Ints) -> pa.Table:
+    def _rows(  # noqa: PLR0913
+        self, kind: Codes, table: KindTable, cell: _Cell, low: int, ends: Ints, held: Ints
+    ) -> pa.Table:
         n, size = len(ends), len(cell.winner)
         high = low + n
         values, valid = np.empty(size, np.int32), np.empty(size, bool)
@@ -399,7 +407,7 @@ class Grid:
         trait, quality, fits = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, bool)
         fold.pack(
             cell.winner, cell.amount, self.width, kind, table.trait, table.quality,
-            values, valid, filled, total, scale, trait, quality, fits, ends,
+            values, valid, filled, total, scale, trait, quality, fits, ends, held,
         )  # fmt: skip
         series = self.block_series[low:high]
         codes = self.pile.meters[series // len(self.pile.channels)]

@@ -14,7 +14,7 @@ from meterlake.spool import concat
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
-    from meterlake.ports import Lake, Snapshot
+    from meterlake.ports import Lake, Registry, Snapshot
 
 
 def series_of(blocks: pa.Table) -> pa.Table:
@@ -53,3 +53,10 @@ def recount(lake: Lake, snapshot: Snapshot) -> pa.Table:
 def within(rows: pa.Table, meter_ids: pa.Array) -> pa.Table:
     """Rows of the named meters."""
     return rows.filter(pc.is_in(rows["meter_id"], value_set=meter_ids))
+
+
+def resettle(lake: Lake, registry: Registry) -> None:
+    """Count all meter-channels again where the registry's figures are not of the lake's newest version."""
+    snapshot = lake.snapshot()
+    if registry.series_version() != snapshot.version:
+        registry.replace_series(recount(lake, snapshot), snapshot.version)

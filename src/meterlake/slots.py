@@ -345,8 +345,9 @@ def run_slots(page: Page, low: int, high: int) -> Slots:
     """All slots of the rows from ``low`` to before ``high``; the quick way to a meter's run."""
     first, last = int(page.borders[low]), int(page.borders[high])
     sizes = page.borders[low + 1 : high + 1] - page.borders[low:high]
-    row, slot = spread(sizes)
-    amount = page.amounts[first:last] * np.repeat(page.power[low:high], sizes)
+    row = np.repeat(np.arange(high - low), sizes)
+    slot = np.arange(first, last) - page.borders[low:high][row]
+    amount = page.amounts[first:last] * page.power[low:high][row]
     filled = np.ones(last - first, bool) if page.filled is None else page.filled[first:last]
     return Slots(row, slot, amount, filled)
 
@@ -354,7 +355,8 @@ def run_slots(page: Page, low: int, high: int) -> Slots:
 def qualities_of(page: Page, rows: Ints, slots: Slots) -> Array:
     """Quality code of every slot of ``rows``, 0 where it is empty."""
     uniform = page.sheet.rows["quality"][rows]
-    codes = np.where(slots.filled, uniform[slots.row], 0).astype(np.uint8)
+    codes = uniform.astype(np.uint8)[slots.row]
+    codes *= slots.filled
     if (uniform < 0).any():
         borders = np.append(0, np.cumsum(page.borders[rows + 1] - page.borders[rows]))
         for i in np.flatnonzero(uniform < 0).tolist():

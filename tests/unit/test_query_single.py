@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
 import pytest
-from meterlake.testing.handmade import Reading, block_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meterlake.adapters.memory import MemoryLake
 from meterlake.moments import back
-from meterlake.ports import Change
-from meterlake.query.questions import Questions
-from meterlake.record import DELIVERY_SCHEMA
+from meterlake.query import Questions
+from meterlake.testing.handmade import RECEIVED_S, Reading, lake_of
 
 CHANNEL = "electricity.import"
 ZONES = ("UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
 DAY = 86_400
 SPRING = int(datetime(2024, 3, 29, tzinfo=UTC).timestamp())
 AUTUMN = int(datetime(2024, 10, 4, tzinfo=UTC).timestamp())
-RECEIVED = {1: 1_700_000_000, 2: 1_700_100_000, 3: 1_700_050_000}
 COMMON = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def lake_of(readings, cuts=()):
-    """A lake of the readings, in one file or cut into files at days."""
-    lake = MemoryLake()
-    edges = [-(10**12), *cuts, 10**12]
-    piles = [[r for r in readings if low <= r.start - r.start % DAY < high] for low, high in pairwise(edges)]
-    files = [lake.put(block_table(pile), (0, 1024)) for pile in piles if pile]
-    rows = [{"number": n, "received_at": at * 1_000_000} for n, at in RECEIVED.items()]
-    deliveries = pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
-    lake.commit(Change(lake.snapshot(), files, [], "test", 1, {"deliveries": deliveries}))
-    return lake
 
 
 @st.composite
@@ -122,7 +104,7 @@ def test_a_listing_is_the_readings_themselves_and_gaps_are_null(data, zone):
     assert kept.start.tolist() == grid
     assert kept.passport.expected == len(grid)
     assert kept.passport.filled == len(inside) == int(kept.filled.sum())
-    newest = max((RECEIVED[r.delivery] * 1_000_000 for r in inside), default=None)
+    newest = max((RECEIVED_S[r.delivery] * 1_000_000 for r in inside), default=None)
     assert kept.passport.newest_us == newest
     assert kept.passport.edited == sum(r.quality == 5 for r in inside)
     assert kept.passport.estimated == sum(r.quality > 5 for r in inside)
@@ -154,4 +136,70 @@ def test_usage_is_the_sum_of_the_readings_of_each_range(data, zone):
             assert abs(passport.expected - (figure.stop - figure.start) / interval) < 1
             assert passport.edited == sum(r.quality == 5 for r in inside)
             assert passport.estimated == sum(r.quality > 5 for r in inside)
-            assert passport.newest_us == max((RECEIVED[r.delivery] * 10**6 for r in inside), default=None)
+            assert passport.newest_us == max((RECEIVED_S[r.delivery] * 10**6 for r in inside), default=None)
+
+
+def counted(readings):
+    """Readings that a total counts, longest first: one whose time another one covers does not."""
+    held = []
+    for r in sorted(readings, key=lambda r: -min(r.interval, DAY)):
+        if not any(h.start < r.start + r.interval and r.start < h.start + h.interval for h in held):
+            held.append(r)
+    return sorted(held, key=lambda r: r.start)
+
+
+def local_days(zone, first, days, holes=()):
+    """Daily reads of local days, of 23, 24 or 25 hours."""
+    midnights = [
+        int(datetime.combine(first + timedelta(days=k), datetime.min.time(), ZoneInfo(zone)).timestamp())
+        for k in range(days + 1)
+    ]
+    return [
+        Reading("m1", CHANNEL, stop - start, start, 1000 + k)
+        for k, (start, stop) in enumerate(zip(midnights, midnights[1:], strict=False)) if k not in holes
+    ]  # fmt: skip
+
+
+@COMMON
+@given(st.data(), st.sampled_from(ZONES), st.sampled_from([(900, 3600), (300, 900), (1800, 3600)]))
+def test_time_that_two_series_cover_is_counted_once(data, zone, lengths):
+    fine = data.draw(readings_of(lengths[0], SPRING, 3))
+    coarse = data.draw(readings_of(lengths[1], SPRING + data.draw(st.sampled_from([0, DAY])), 2))
+    daily = local_days(zone, date(2024, 3, 30), 2, holes=data.draw(st.sets(st.integers(0, 1), max_size=1)))
+    readings = fine + coarse + data.draw(st.sampled_from([[], daily]))
+    questions = Questions(lake_of(readings, data.draw(st.sampled_from([(), (SPRING + DAY, SPRING + 2 * DAY)]))))
+    low = SPRING + data.draw(st.integers(-DAY, 2 * DAY))
+    high = low + data.draw(st.integers(1, 4 * DAY))
+    inside = [r for r in counted(readings) if low <= r.start < high]
+    asked = ("m1", datetime.fromtimestamp(low, UTC), datetime.fromtimestamp(high, UTC))
+    (days,) = questions.history(*asked, step="day", zone=zone).listings
+    (month,) = questions.history(*asked, step="month", zone=zone).listings
+    assert int(days.amount.sum()) == int(month.amount.sum()) == sum(r.amount for r in inside)
+    assert int(days.filled.sum()) == days.passport.filled == month.passport.filled == len(inside)
+    (every,) = questions.history(*asked, zone=zone).listings
+    listed = sorted((r.start, r.interval, r.amount) for r in readings if low <= r.start < high)
+    assert list(zip(every.start.tolist(), every.seconds.tolist(), every.amount.tolist(), strict=True)) == listed
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Asia/Kolkata"])
+def test_daily_reads_of_23_and_25_hours_are_one_a_day(zone):
+    for first in (date(2024, 3, 1), date(2024, 10, 1)):
+        readings = local_days(zone, first, 50, holes={3, 10})
+        questions = Questions(lake_of(readings))
+        end = first + timedelta(days=50)
+        (days,) = questions.history("m1", first, end, step="day", zone=zone).listings
+        assert days.expected.tolist() == [1] * 50
+        assert days.filled.tolist() == [0 if k in {3, 10} else 1 for k in range(50)]
+        week = questions.usage("m1", until=end, ranges=("1w", "1m"), zone=zone).channels[CHANNEL]
+        assert week["1w"][0].passport.expected == week["1w"][0].passport.filled == 7
+        assert week["1m"][0].passport.expected == (end - back(end, "1m")).days
+
+
+def test_beats_within_a_full_quarter_hour_series_change_no_total():
+    quarter = [Reading("m1", CHANNEL, 900, SPRING + k * 900, 180) for k in range(2 * 96) if k != 100]
+    beats = [Reading("m1", CHANNEL, 5, SPRING + k * 5, 1) for k in range(2 * 17_280)]
+    answer = Questions(lake_of(quarter + beats)).usage("m1", until="2024-03-31", ranges=("2d",))
+    figure, before = answer.channels[CHANNEL]["2d"]
+    assert figure.amount == 2 * 17_280
+    assert figure.passport.filled == figure.passport.expected == 2 * 96 - 1 + 180
+    assert before.passport.filled == 0

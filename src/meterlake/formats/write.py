@@ -16,7 +16,7 @@ from numba import njit
 
 from meterlake.blocks import BLOCK_SCHEMA, ORIGIN_RUN
 from meterlake.intervals import block_slots, block_span_s
-from meterlake.readings import MILLI, READING_SCHEMA, Quality
+from meterlake.readings import READING_SCHEMA, Quality
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def equal_texts(pieces: npt.NDArray[np.bytes_]) -> Texts:
 
 
 def _digits() -> Bytes:
-    return np.frombuffer("".join(f"{number:03d}" for number in range(1000)).encode(), np.uint8).reshape(1000, 3)
+    ascii_digits = "".join(f"{number:03d}" for number in range(1000)).encode()
+    return np.frombuffer(ascii_digits, np.uint8).reshape(1000, 3)
 
 
 _DIGITS: Final = _digits()
@@ -162,7 +163,8 @@ def text_rows(  # noqa: PLR0913 - the parts of a row
     ends = np.empty(0, np.int32) if tail_of is None else tail_of
     row_max = _longest(heads) + _longest(mids) + (_longest(tails) if tail_of is None else 0)
     value_max = max(_VALUE_MAX, len(empty))
-    return np.asarray(_rows(heads, mids, tails, ends, amounts, order, piece, blank, row_max, value_max, _DIGITS))
+    parts = heads, mids, tails, ends, amounts, order, piece, blank
+    return np.asarray(_rows(*parts, row_max, value_max, _DIGITS))
 
 
 def wide_rows(heads: Texts, days: Texts, amounts: Ints, order: Ints) -> Bytes:
@@ -170,7 +172,9 @@ def wide_rows(heads: Texts, days: Texts, amounts: Ints, order: Ints) -> Bytes:
     return text_rows(heads, days, amounts, order, tails=texts(["\n"]))
 
 
-def long_rows(heads: Texts, stamps: Texts, amounts: Ints, order: Ints, *, before: bytes, after: bytes) -> Bytes:
+def long_rows(
+    heads: Texts, stamps: Texts, amounts: Ints, order: Ints, *, before: bytes, after: bytes
+) -> Bytes:
     """Write a row a reading. ``amounts`` (series x slots) is read in row order, ``Null`` where empty."""
     return text_rows(
         heads, stamps, amounts.reshape(-1, 1), order, tails=texts([after]), before=before, empty=b"Null"
@@ -224,13 +228,15 @@ def _scales(values: Ints) -> npt.NDArray[np.int8]:
 
 
 def blocks_table(series: Series, amounts: Ints, order: Ints, stamp_us: Ints) -> pa.Table:
-    """Interval blocks (BLOCK_SCHEMA) of ``amounts`` (blocks x slots of one), the block numbers of ``order`` alone.
+    """Interval blocks (BLOCK_SCHEMA) of ``amounts`` (blocks x slots of one): those that ``order`` lists.
 
-    The blocks of one series stand together; ``start_s`` must be the start of a block. ``stamp_us`` has one entry
-    a block. Quality is actual, delivery 0.
+    The blocks of one series stand together; ``start_s`` must be the start of a block. ``stamp_us`` has one
+    entry a block. Quality is actual, delivery 0. Raises ValueError where the slots are not a block's.
     """
     span = block_span_s(series.interval_s)
     width = block_slots(series.interval_s)
+    if amounts.shape[1] != width:
+        raise ValueError(f"blocks of {series.interval_s} s have {width} slots, not {amounts.shape[1]}")
     per_series = len(amounts) // len(series.meters)
     row, block = order // per_series, order % per_series
     chosen = amounts[order]
@@ -257,8 +263,6 @@ def blocks_table(series: Series, amounts: Ints, order: Ints, stamp_us: Ints) -> 
         filled.sum(1, dtype=np.int32),
         known.sum(1),
     ]
-    if amounts.shape[1] != width:
-        raise ValueError(f"blocks of {series.interval_s} s have {width} slots, not {amounts.shape[1]}")
     return pa.table(columns, schema=BLOCK_SCHEMA)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from meterlake.exact import Exact, decimals
-from meterlake.moments import text_of, texts_of
+from meterlake.exact import Exact, column, decimals
+from meterlake.moments import arrow_zone, text_of, texts_of
 from meterlake.readings import QUALITY_NAMES, channel_family
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from meterlake.strips import Ints
     from meterlake.usage import Passport
+
+QUALITIES: Final = pa.array(QUALITY_NAMES)
+"""Names by code."""
 
 SHOWN: Final = 12
 """Rows that `repr` shows."""
@@ -62,7 +65,7 @@ def passport_json(passport: Passport) -> dict[str, Any]:
 
 def moments(seconds: Ints, zone: str) -> pa.Array:
     """Seconds since 1970 as Arrow timestamps in ``zone``."""
-    return pa.array(seconds * 1_000_000).cast(pa.timestamp("us", tz=zone))
+    return column(pa.timestamp("us", tz=arrow_zone(zone)), seconds.astype(np.int64, copy=False) * 1_000_000)
 
 
 class Answer:
@@ -157,16 +160,18 @@ class History(Answer):
             "id": pa.repeat(self.id, n),
             "channel": pa.repeat(listing.channel, n),
             "start": moments(listing.start, self.zone),
-            "seconds": pa.array(listing.seconds),
+            "seconds": column(pa.int64(), listing.seconds),
             "value": decimals(listing.amount, valid),
-            "amount": pa.array(listing.amount, mask=~valid),
+            "amount": column(pa.int64(), listing.amount, valid),
             "unit": pa.repeat(unit_of(listing.channel), n),
         }
         if listing.quality is None:
-            columns |= {"filled": pa.array(listing.filled), "expected": pa.array(listing.expected)}
+            columns |= {"filled": column(pa.int64(), listing.filled), "expected": column(pa.int64(), listing.expected)}
+        elif n and (listing.quality == listing.quality[0]).all():
+            columns["quality"] = pa.repeat(QUALITY_NAMES[listing.quality[0]], n)
         else:
-            columns["quality"] = pa.array(QUALITY_NAMES).take(pa.array(listing.quality))
-        return pa.table(columns)
+            columns["quality"] = QUALITIES.take(column(pa.uint8(), listing.quality))
+        return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
 def nothing(step: str) -> Listing:

@@ -1,63 +1,79 @@
-"""Where meters stand, as a fleet is asked by it: region and class of every meter for a time."""
+"""Where meters stand, as a fleet is asked by it: the labels of every meter for a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from meterlake.strips import Ints
+
+Array = npt.NDArray[Any]
 
 ALWAYS: Final = (-(2**40), 2**40)
 """Seconds: a time that holds every moment a lake may hold."""
 
-
-class Stay(NamedTuple):
-    """A meter at a place for a time."""
-
-    span: tuple[int, int]
-    label: int
-    """Code of the place in `Places.labels`."""
+UNKNOWN: Final = 0
+"""Label code of a meter that nobody registered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Labels of meters for a time: what a fleet is split by, and when each meter is expected to send."""
+    """Stays of meters at places, ordered by meter and start: what a fleet is split by, and what is expected.
+
+    ``labels`` are the values of the keys that were asked for, by code; code 0 is that of an unknown meter.
+    """
 
     labels: Sequence[tuple[str | None, ...]]
-    """Values of the keys that were asked for, by code; code 0 is that of a meter which nobody registered."""
-    stays: dict[str, list[Stay]]
-    billing: dict[str, int]
+    meters: Array
+    """Meter id (UTF-8 bytes) of each stay."""
+    start: Ints
+    stop: Ints
+    label: Ints
+    billing: Mapping[str, int]
     """Length (s) that is billed, for meters that have one."""
 
-    def of(self, meter: str) -> list[Stay]:
-        """Stays of ``meter`` in time order; always at the unknown place where it is not registered."""
-        return self.stays.get(meter) or [Stay(ALWAYS, 0)]
+    def _found(self, meters: Array) -> tuple[Ints, Ints]:
+        return np.searchsorted(self.meters, meters, "left"), np.searchsorted(self.meters, meters, "right")
 
-    def codes(self, meters: Sequence[str], owner: Ints, moment: Ints) -> Ints:
-        """Label of each row by the meter (index of ``meters``) and moment (s) of its first slot.
+    def codes(self, meters: Array, owner: Ints, moment: Ints) -> Ints:
+        """Label of each row by its meter (index of ``meters``) and the moment (s) of its first slot.
 
-        A meter's readings outside its stays are its nearest stay's.
+        A reading outside its meter's stays is that of the stay before, or of the first.
         """
-        known = [self.of(meter) for meter in meters]
-        codes: Ints = np.array([stays[-1].label for stays in known], np.int64)[owner]
-        for at, stays in enumerate(known):
-            if len(stays) > 1 and len({stay.label for stay in stays}) > 1:
-                own = np.flatnonzero(owner == at)
-                starts = np.array([stay.span[0] for stay in stays])
-                labels = np.array([stay.label for stay in stays])
-                codes[own] = labels[np.maximum(np.searchsorted(starts, moment[own], "right") - 1, 0)]
+        if not len(self.meters):
+            return np.zeros(len(owner), np.int64)
+        low, high = self._found(meters)
+        stay = low[owner]
+        for turn in range(1, int((high - low).max(initial=0))):
+            later = low[owner] + turn
+            known = later < high[owner]
+            stay = np.where(known & (self.start[np.where(known, later, 0)] <= moment), later, stay)
+        known = (high > low)[owner]
+        codes: Ints = np.where(known, self.label[np.where(known, stay, 0)], UNKNOWN)
         return codes
 
+    def stays(self, meters: Array) -> tuple[Ints, Ints, Ints, Ints]:
+        """Stays of ``meters``: index of the meter, start, stop and label; always, at 0, where none is known."""
+        low, high = self._found(meters)
+        counts = np.maximum(high - low, 1)
+        owner = np.repeat(np.arange(len(meters)), counts)
+        if not len(self.meters):
+            return owner, np.full(len(owner), ALWAYS[0]), np.full(len(owner), ALWAYS[1]), np.zeros(len(owner), np.int64)
+        at = low[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        known = (high > low)[owner]
+        at = np.where(known, at, 0)
+        return (
+            owner, np.where(known, self.start[at], ALWAYS[0]), np.where(known, self.stop[at], ALWAYS[1]),
+            np.where(known, self.label[at], UNKNOWN),
+        )  # fmt: skip
 
-NOWHERE: Final = Places([()], {}, {})
-"""The places of a lake without a registry, or of a question that does not ask for any."""
 
-
-def unlabelled(places: Any) -> bool:
-    """Whether all meters have one label, so that sums by file need no registry."""
-    return len(places.labels) == 1
+_NONE: Final = np.empty(0, np.int64)
+NOWHERE: Final = Places([()], np.empty(0, "S1"), _NONE, _NONE, _NONE, {})
+"""The places of a lake without a registry."""

@@ -1,59 +1,335 @@
-"""What can be asked of a lake, and how a question names its moments, its subject and its version."""
+"""What can be asked of a lake: how a question names its moments, its subject and its version."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from meterlake import record
 from meterlake.errors import Invalid, NotFound
-from meterlake.moments import Moment, back, day_start, day_starts, local_date, seconds_of, zone_of
+from meterlake.exact import decimals
+from meterlake.moments import STEPS, Moment, arrow_zone, back, day_start, local_date, seconds_of, text_of
+from meterlake.ports import DataFile
+from meterlake.query import fleet as fleets
 from meterlake.query import single
-from meterlake.query.answers import History, Usage
+from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
 from meterlake.query.kept import BUDGET_BYTES, Kept
-from meterlake.query.single import Asked, Piece
+from meterlake.query.places import Places
+from meterlake.query.subject import Subject, places, subject
 from meterlake.query.view import Memory, View
-from meterlake.slots import page_of  # noqa: F401
-from meterlake.usage import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
-
-    from meterlake.ports import DataFile, Lake
+    from meterlake.ports import Lake, Registry, Snapshot
+    from meterlake.strips import Ints
 
 RANGES: Final = ("1w", "1m", "3m", "6m", "1y")
-ALWAYS: Final = (-(2**40), 2**40)
+ENDS_READ: Final = 8
+"""Of the files that reach furthest, so many are read to find the end of the lake."""
+
+Version = int | Moment
 
 
 class Questions:
-    def __init__(self, lake: Lake, registry: Any = None, *, kept_bytes: int = BUDGET_BYTES) -> None:
+    """The questions of one lake; keeps decoded parts of its files between them. Safe to share between threads."""
+
+    def __init__(self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES) -> None:
+        """Ask ``lake``, with what ``registry`` knows of meters and places; keep at most ``kept_bytes``."""
         self._lake, self._registry = lake, registry
         self._memory = Memory(Kept(kept_bytes))
-        self._view: View | None = None
+        self._now: View | None = None
 
-    def view(self) -> View:
+    # -- versions ----------------------------------------------------------------------------------
+
+    def _view(self) -> View:
         snapshot = self._lake.snapshot()
-        view = self._view
+        view = self._now
         if view is None or view.version != snapshot.version:
-            view = View(snapshot.version, snapshot.files, self._lake.blocks, self._memory, lambda: self._lake.records("deliveries"))
-            self._view = view
+            self._now = view = self._snapshot_view(snapshot)
         return view
 
-    def history(self, id_, from_, to, *, channel=None, step="interval", zone="UTC", gaps="drop"):
-        start, stop = seconds_of(from_, zone, "from"), seconds_of(to, zone, "to")
-        asked = Asked(id=id_, start=start, stop=stop, zone=zone, step=step, channel=channel, gaps=gaps)
-        return single.history(self.view(), [Piece(id_, ALWAYS, (ALWAYS,), None)], asked)
+    def _snapshot_view(self, snapshot: Snapshot) -> View:
+        return View(snapshot.version, snapshot.files, self._lake.blocks, self._memory, self._deliveries)
 
-    def usage(self, id_, until=None, ranges=RANGES, zone=None):
-        zone = zone or 'UTC'
+    def _deliveries(self) -> pa.Table:
+        return self._lake.records("deliveries")
+
+    def _version(self, as_of: Version) -> int:
+        if isinstance(as_of, int):
+            return as_of
+        if isinstance(as_of, str) and as_of.isdigit() and len(as_of) < 8:  # noqa: PLR2004 - not a date
+            return int(as_of)
+        moment = datetime.fromisoformat(text_of(seconds_of(as_of, "UTC", "as of"), "UTC"))
+        return record.Delivered.read(self._lake).version_at(moment)
+
+    def _view_of(self, as_of: Version | None, meters: Sequence[str] | None = None) -> View:
+        """View of now, or of ``as_of`` for some meters (None: all) from the record."""
+        if as_of is None:
+            return self._view()
+        version = self._version(as_of)
+        ranges = [None] if meters is None else [(meter, meter) for meter in sorted(set(meters))]
+        table = pa.concat_tables([record.as_of(self._lake, version, span) for span in ranges])
+        files = []
+        if len(table):
+            first, last = (pc.min_max(table["start"].cast(pa.int64())).as_py()[key] for key in ("min", "max"))
+            ids = table["meter_id"]
+            files = [DataFile("as-of", table.nbytes, len(table), (0, 1024), (ids[0].as_py(), ids[-1].as_py()), (first, last))]
+
+        def read(_: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None) -> pa.Table:
+            own = table
+            if meters is not None:
+                own = own.filter(
+                    pc.and_(pc.greater_equal(own["meter_id"], meters[0]), pc.less_equal(own["meter_id"], meters[1]))
+                )
+            return own.select(list(columns))
+
+        return View(version, files, read, Memory(Kept()), self._deliveries)
+
+    # -- one meter or service point ------------------------------------------------------------------
+
+    def history(  # noqa: PLR0913 - the options of one question, all by name
+        self, id_: str, from_: Moment, to: Moment, *, channel: str | None = None, step: str = "interval",
+        zone: str = "UTC", gaps: str = "drop", kind: str | None = None, as_of: Version | None = None,
+    ) -> History:  # fmt: skip
+        """All values of a meter or service point from ``from_`` to before ``to``, in time order.
+
+        Args:
+            id_: a service point, else a meter; ``kind`` (service_point or meter) decides where it is both.
+            from_: a moment, or a date: the start of that day in ``zone``.
+            to: likewise, exclusive.
+            channel: one channel; None: all that there are.
+            step: interval, hour, day or month of a clock in ``zone``.
+            zone: IANA name.
+            gaps: ``keep`` lists empty slots too, ``drop`` leaves them out.
+            kind: what the id is, where that is not clear.
+            as_of: a version or a moment: the answer as it was then.
+
+        Raises:
+            NotFound: nothing is known of the id.
+            Invalid: an option is not one of those above, or values are longer than the step.
+
+        """
+        start, stop = _span(from_, to, zone)
+        who = subject(self._registry, id_, kind)
+        view = self._view_of(as_of, [piece.meter for piece in who.pieces])
+        asked = single.Asked(id=id_, start=start, stop=stop, zone=zone, step=step, channel=channel, gaps=gaps)
+        answer = single.history(view, who.pieces, asked)
+        if not answer.listings:
+            self._check_known(who, id_, channel)
+        return answer
+
+    def _check_known(self, who: Subject, id_: str, channel: str | None) -> None:
+        """Raise where an empty answer is the question's fault; a registered meter may simply have no readings."""
+        view = self._view()
+        held = [view.nearest(piece.meter, 0) for piece in who.pieces]
+        codes = {int(code) for rows in held for code in np.unique(rows.rows["channel"])}
+        names = sorted(view.memory.channels.names[code] for code in codes)
+        if channel is not None and names and channel not in names:
+            raise NotFound(f"{id_} has no channel {channel}: it has {', '.join(names)}")
+        if not names and not who.registered:
+            raise NotFound(
+                f"no meter or service point {id_} in {self._lake.url}: "
+                f"`meterlake sql \"SELECT * FROM meters\"` lists those there are"
+            )
+
+    def usage(  # noqa: PLR0913 - the options of one question, all by name
+        self, id_: str, *, until: str | date | None = None, ranges: Sequence[str] = RANGES,
+        zone: str | None = None, kind: str | None = None, as_of: Version | None = None,
+    ) -> Usage:  # fmt: skip
+        """Sums over ranges that end at ``until``, each with the sum of the equal period directly before it.
+
+        Args:
+            id_: a service point, else a meter.
+            until: a date, exclusive; None: the end of the lake's last complete day in the zone.
+            ranges: a number and d, w, m or y: days, weeks, calendar months, years back.
+            zone: IANA name; None: the service point's, else UTC.
+            kind: service_point or meter, where the id is both.
+            as_of: a version or a moment: the answer as it was then.
+
+        Raises:
+            NotFound: nothing is known of the id, or the lake is empty and ``until`` is not given.
+            Invalid: a range, date or zone cannot be read.
+
+        """
+        who = subject(self._registry, id_, kind)
+        zone = zone or who.zone
+        view = self._view_of(as_of, [piece.meter for piece in who.pieces])
+        day = self._last_day(view, zone) if until is None else _date(until)
+        stop = day_start(zone, day)
         spans = {}
-        stop = day_start(zone, until)
         for name in ranges:
-            first = back(until, name)
-            before = back(first, name)
-            spans[name] = ((day_start(zone, first), stop), (day_start(zone, before), day_start(zone, first)))
-        view = self.view()
-        return Usage(id=id_, zone=zone, until=stop, version=view.version, channels=single.usage(view, [Piece(id_, ALWAYS, (ALWAYS,), None)], spans))
+            first = back(day, name)
+            low = day_start(zone, first)
+            spans[name] = ((low, stop), (day_start(zone, back(first, name)), low))
+        if not spans:
+            raise Invalid(f"no ranges: write some, such as {','.join(RANGES)}")
+        channels = single.usage(view, who.pieces, spans)
+        if not channels:
+            self._check_known(who, id_, None)
+        return Usage(id=id_, zone=zone, until=stop, version=view.version, channels=channels)
+
+    def _last_day(self, view: View, zone: str) -> date:
+        """Date after the last local day that is over by the last reading of the lake."""
+        whole = view
+        if view is not self._now:
+            try:
+                whole = self._snapshot_view(self._lake.snapshot(view.version))
+            except NotFound:
+                whole = view
+        return local_date(zone, whole.end(ENDS_READ))
+
+    # -- all meters ----------------------------------------------------------------------------------
+
+    def snapshot(self, at: Moment, *, zone: str = "UTC", as_of: Version | None = None) -> Rows:
+        """Value of every meter-channel in the interval that holds ``at``; null where that slot is empty."""
+        moment = seconds_of(at, zone, "at")
+        view = self._view_of(as_of)
+        found = fleets.at_moment(view, moment, places(self._registry, (), 1))
+        names = _names(view)
+        channel = names.take(pa.array(found.channel))
+        table = pa.table(
+            {
+                "meter": _texts(found.meter),
+                "channel": channel,
+                "start": moments(found.start, zone),
+                "seconds": pa.array(found.seconds),
+                "value": decimals(found.amount, found.filled),
+                "amount": pa.array(found.amount, mask=~found.filled),
+                "unit": _units(view).take(pa.array(found.channel)),
+                "quality": QUALITIES.take(pa.array(found.quality)),
+            }
+        )
+        return Rows(table=table, zone=zone, head={"at": text_of(moment, zone), "version": view.version})
+
+    def fleet(  # noqa: PLR0913 - the options of one question, all by name
+        self, from_: Moment, to: Moment, *, step: str = "interval", by: Sequence[str] = ("channel",),
+        region_digits: int = 5, zone: str = "UTC", as_of: Version | None = None,
+    ) -> Rows:  # fmt: skip
+        """Totals of all meters by channel and step, with the slots expected and filled.
+
+        Args:
+            from_: a moment, or a date in ``zone``.
+            to: likewise, exclusive.
+            step: interval, hour, day or month of a clock in ``zone``.
+            by: any of channel, region and class; the channel always splits, because units differ.
+            region_digits: how many characters of the geohash make a region.
+            zone: IANA name.
+            as_of: a version or a moment: the answer as it was then.
+
+        Raises:
+            Invalid: an option is not one of those above, or values are longer than the step.
+
+        """
+        start, stop = _span(from_, to, zone)
+        if step not in STEPS:
+            raise Invalid(f"{step!r} is no step: write one of {', '.join(STEPS)}")
+        where = places(self._registry, by, region_digits)
+        view = self._view_of(as_of)
+        asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
+        sums = fleets.fleet(view, asked)
+        order = np.lexsort((sums.interval, sums.label, sums.start, sums.channel))
+        sums = sums.where(order)
+        sums = sums.where((sums.filled > 0) | (sums.expected > 0))
+        columns = {
+            "channel": _names(view).take(pa.array(sums.channel)),
+            "unit": _units(view).take(pa.array(sums.channel)),
+            "start": moments(sums.start, zone),
+            "seconds": pa.array(_lengths(sums.start, sums.interval, asked.marks)),
+            "value": decimals(sums.amount, sums.filled > 0),
+            "amount": pa.array(sums.amount, mask=sums.filled == 0),
+            "filled": pa.array(sums.filled),
+            "expected": pa.array(np.maximum(sums.expected, sums.filled)),
+            **_label_columns(where, by, sums.label),
+        }
+        head = {"step": step, "zone": zone, "from": text_of(start, zone), "to": text_of(stop, zone)}
+        units = sorted(set(columns["unit"].to_pylist()))
+        unit = units[0] if len(units) == 1 else None
+        return Rows(table=pa.table(columns), zone=zone, head={"unit": unit, **head, "version": view.version})
+
+    def top(  # noqa: PLR0913 - the options of one question, all by name
+        self, from_: Moment, to: Moment, n: int | None = 10, *, by: str = "meter", channel: str | None = None,
+        region_digits: int = 5, zone: str = "UTC", as_of: Version | None = None,
+    ) -> Rows:  # fmt: skip
+        """The ``n`` largest totals of each channel, by meter or region; None: all of them.
+
+        Raises:
+            Invalid: ``by`` is neither meter nor region, or ``n`` is below 1.
+
+        """
+        start, stop = _span(from_, to, zone)
+        if by not in {"meter", "region"}:
+            raise Invalid(f"by {by!r}: write meter or region")
+        if n is not None and n < 1:
+            raise Invalid(f"n {n}: write 1 or more")
+        where = places(self._registry, () if by == "meter" else ("region",), region_digits)
+        view = self._view_of(as_of)
+        found = fleets.totals(view, (start, stop), where)
+        found = fleets.Totals(*(column[found.filled > 0] for column in found))
+        if by == "region":
+            found = fleets.by_label(found, where, start)
+        found = fleets.largest(found, n, None if channel is None else view.memory.channels.code(channel))
+        who = _texts(found.meter) if by == "meter" else _label_column(where, 0, found.meter)
+        table = pa.table(
+            {
+                by: who,
+                "channel": _names(view).take(pa.array(found.channel)),
+                "value": decimals(found.amount),
+                "amount": pa.array(found.amount),
+                "filled": pa.array(found.filled),
+                "unit": _units(view).take(pa.array(found.channel)),
+            }
+        )
+        head = {"from": text_of(start, zone), "to": text_of(stop, zone), "version": view.version}
+        return Rows(table=table, zone=zone, head=head)
+
+
+def _span(from_: Moment, to: Moment, zone: str) -> tuple[int, int]:
+    start, stop = seconds_of(from_, zone, "from"), seconds_of(to, zone, "to")
+    arrow_zone(zone)
+    if start >= stop:
+        raise Invalid(f"from {from_} is not before to {to}: the end is exclusive, so it must be later")
+    return start, stop
+
+
+def _date(until: str | date) -> date:
+    if isinstance(until, datetime):
+        raise Invalid(f"until {until}: write a date, such as 2026-01-31")
+    if isinstance(until, date):
+        return until
+    try:
+        return date.fromisoformat(until)
+    except ValueError:
+        raise Invalid(f"until {until!r} is no date: write 2026-01-31") from None
+
+
+def _texts(names: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+    return pa.array(names.tolist(), pa.binary()).cast(pa.string())
+
+
+def _names(view: View) -> pa.Array:
+    return pa.array(view.memory.channels.names, pa.string())
+
+
+def _units(view: View) -> pa.Array:
+    return pa.array([unit_of(name) for name in view.memory.channels.names], pa.string())
+
+
+def _lengths(start: Ints, interval: Ints, marks: Ints) -> Ints:
+    """Length of each entry: its interval, or its step's where it has none."""
+    at = np.minimum(np.searchsorted(marks, start, "right"), len(marks) - 1)
+    lengths: Ints = np.where(interval > 0, interval, marks[at] - start)
+    return lengths
+
+
+def _label_column(where: Places, at: int, codes: Ints) -> pa.Array:
+    return pa.array([label[at] for label in where.labels], pa.string()).take(pa.array(codes))
+
+
+def _label_columns(where: Places, by: Sequence[str], codes: Ints) -> dict[str, pa.Array]:
+    keys = [key for key in by if key != "channel"]
+    return {key: _label_column(where, at, codes) for at, key in enumerate(keys)}

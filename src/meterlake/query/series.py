@@ -73,24 +73,36 @@ class Series:
     held: Held | None
     """Rows of the units; None where each unit is a slot."""
     cells: Cells | None
-    """All stored slots, also those that a longer series covers; None where only rows were read."""
+    """All stored slots in and around the span, also those that a longer series covers; for listings only."""
+
+    def slots(self) -> Units:
+        """Units of one slot each: the filled ones that count."""
+        if self.held is None or self.cells is None:
+            return self.units
+        return slot_units(self.cells.where(self.cells.filled))
 
 
-def series_of(view: View, meter: str, span: tuple[int, int], billing_s: int | None, *, slots: bool) -> list[Series]:
+ROWS: Final = "rows"
+SLOTS: Final = "slots"
+LISTING: Final = "listing"
+"""What a question needs: sums between few borders, sums between many, or every value."""
+
+
+def series_of(view: View, meter: str, span: tuple[int, int], billing_s: int | None, need: str) -> list[Series]:
     """Series of all channels that ``meter`` has in or around ``span``, ordered by channel.
 
-    ``slots`` asks for every slot; else units are block rows where no two series overlap.
+    ``need`` is `ROWS`, `SLOTS` or `LISTING`. Units are slots for `SLOTS`, and where series overlap.
     """
     start, stop = span
     reach = REACH_S if stop - start <= 2 * DAY_S else 0
-    held = view.held(meter, start - reach, stop + reach, values=slots)
+    held = view.held(meter, start - reach, stop + reach, values=need != ROWS)
     if not len(held.rows):
         held = view.nearest(meter, start)
     if not reach and any(_is_mixed(held.rows[held.rows["channel"] == c]) for c in _channels(held)):
-        held = view.held(meter, start - REACH_S, stop + REACH_S, values=slots)
+        held = view.held(meter, start - REACH_S, stop + REACH_S, values=need != ROWS)
     names = view.memory.channels.names
     made = [
-        _series(view, meter, names[code], held.where(held.rows["channel"] == code), span, billing_s, slots)
+        _series(view, meter, names[code], held.where(held.rows["channel"] == code), span, billing_s, need)
         for code in _channels(held)
     ]
     return sorted(made, key=lambda series: series.channel)
@@ -110,25 +122,29 @@ def _is_mixed(rows: Array) -> bool:
 
 
 def _series(  # noqa: PLR0913
-    view: View, meter: str, channel: str, held: Held, span: tuple[int, int], billing_s: int | None,
-    slots: bool,  # noqa: FBT001
-) -> Series:  # fmt: skip
+    view: View, meter: str, channel: str, held: Held, span: tuple[int, int], billing_s: int | None, need: str
+) -> Series:
     if _is_mixed(held.rows):
-        cells = cells_of(view, meter, _near(held, span))
+        cells = cells_of(view, meter, _near(held, span), arrivals=False) if need == LISTING else None
         counted = _counted(view, meter, _near(_uncovered(held, billing_s), span), billing_s)
-        return Series(view, meter, channel, _slot_units(counted), None, cells if slots else None)
-    rows = held.rows
-    first = rows["start"] + rows["offset"]
+        return Series(view, meter, channel, slot_units(counted), None, cells)
+    first = held.rows["start"] + held.rows["offset"]
     if (first[1:] < first[:-1]).any():
-        order = np.argsort(first, kind="stable")
-        held, rows, first = held.where(order), rows[order], first[order]
-    if slots:
+        held = held.where(np.argsort(first, kind="stable"))
+    if need == SLOTS:
         cells = cells_of(view, meter, _near(held, span))
-        return Series(view, meter, channel, _slot_units(cells.where(cells.filled)), None, cells)
+        return Series(view, meter, channel, slot_units(cells.where(cells.filled)), None, None)
+    cells = cells_of(view, meter, _near(held, span), arrivals=False) if need == LISTING else None
+    return Series(view, meter, channel, _row_units(view, held), held, cells)
+
+
+def _row_units(view: View, held: Held) -> Units:
+    rows = held.rows
     interval = rows["interval"].astype(np.int64)
-    counts = np.stack([rows[name].astype(np.int64) for name in COUNTS], axis=1)
-    units = Units(first, width(interval), interval, counts, _newest(view, held))
-    return Series(view, meter, channel, units, held, None)
+    counts = np.empty((len(rows), len(COUNTS)), np.int64)
+    for column, name in enumerate(COUNTS):
+        counts[:, column] = rows[name]
+    return Units(rows["start"] + rows["offset"], width(interval), interval, counts, _newest(view, held))
 
 
 def _near(held: Held, span: tuple[int, int]) -> Held:
@@ -164,6 +180,23 @@ def _counted(view: View, meter: str, held: Held, billing_s: int | None) -> Cells
     return cells.where(counted_once(cells.start, cells.interval, ranks(cells.interval, billing_s)))
 
 
+def _around(view: View, meter: str, channel: str, span: tuple[int, int]) -> Held:
+    held = view.held(meter, span[0] - REACH_S, span[1] + REACH_S, values=True)
+    return _near(held.where(held.rows["channel"] == view.memory.channels.code(channel)), span)
+
+
+def every_cell(view: View, meter: str, channel: str, span: tuple[int, int]) -> Cells:
+    """All stored slots of one meter-channel in and around ``span``."""
+    return cells_of(view, meter, _around(view, meter, channel, span))
+
+
+def counted_cells(
+    view: View, meter: str, channel: str, span: tuple[int, int], billing_s: int | None
+) -> Cells:
+    """Filled slots of one meter-channel in and around ``span`` that a total counts."""
+    return _counted(view, meter, _uncovered(_around(view, meter, channel, span), billing_s), billing_s)
+
+
 def _newest(view: View, held: Held) -> Ints:
     if len(held.parts) == 1:
         return row_arrivals(held.parts[0].sheet, held.at, view.arrivals())
@@ -174,7 +207,8 @@ def _newest(view: View, held: Held) -> Ints:
     return newest
 
 
-def _slot_units(cells: Cells) -> Units:
+def slot_units(cells: Cells) -> Units:
+    """Each slot as a unit."""
     counts = np.empty((len(cells.start), len(COUNTS)), np.int64)
     counts[:, 0] = cells.amount
     counts[:, 1] = 1
@@ -183,31 +217,43 @@ def _slot_units(cells: Cells) -> Units:
     return Units(cells.start, np.ones(len(cells.start), np.int64), cells.interval, counts, cells.arrival)
 
 
-def cells_of(view: View, meter: str, held: Held) -> Cells:
-    """All slots of some rows of ``meter``, ordered by start and length."""
+def cells_of(view: View, meter: str, held: Held, *, arrivals: bool = True) -> Cells:
+    """All slots of some rows of ``meter``, ordered by start and length; `NEVER` arrived without ``arrivals``."""
     found = []
     for number, part in enumerate(held.parts):
         at = held.at if len(held.parts) == 1 else held.at[held.part == number]
         if len(at):
             page = view.page(part.file, meter)
             rows = at - part.low + page.sheet.run(meter.encode())[0]
-            found.append(_page_cells(view, page, rows))
+            found.append(_page_cells(page, rows, view.arrivals() if arrivals else None))
+    if not found:
+        none = np.empty(0, np.int64)
+        return Cells(none, none, none, np.empty(0, bool), np.empty(0, np.uint8), none)
     cells = found[0] if len(found) == 1 else Cells(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
     if (cells.start[1:] <= cells.start[:-1]).any():
         cells = cells.where(np.lexsort((cells.interval, cells.start)))
     return cells
 
 
-def _page_cells(view: View, page: Page, rows: Ints) -> Cells:
+def _page_cells(page: Page, rows: Ints, arrivals: Ints | None) -> Cells:
     low, high = int(rows[0]), int(rows[-1]) + 1
     run = high - low == len(rows) and bool((rows[1:] > rows[:-1]).all())
     slots: Slots = run_slots(page, low, high) if run else slots_of(page, rows)
-    own = page.sheet.rows[rows]
-    interval = own["interval"].astype(np.int64)[slots.row]
-    start = (own["start"] + own["offset"])[slots.row] + slots.slot * interval
+    own = page.sheet.rows[low:high] if run else page.sheet.rows[rows]
+    interval = own["interval"].astype(np.int64)
+    first = own["start"] + own["offset"]
+    n = len(slots.amount) // len(rows)
+    if (interval == interval[0]).all():
+        start = (first[:, None] + np.arange(n) * interval[0]).reshape(-1)
+        length = np.full(len(start), interval[0])
+    else:
+        length = interval[slots.row]
+        start = first[slots.row] + slots.slot * length
     quality = qualities_of(page, rows, slots)
-    arrival = arrivals_of(page, rows, slots, view.arrivals())
-    return Cells(start, interval, slots.amount, slots.filled, quality, arrival)
+    arrival = np.broadcast_to(np.int64(NEVER), start.shape)
+    if arrivals is not None:
+        arrival = arrivals_of(page, rows, slots, arrivals)
+    return Cells(start, length, slots.amount, slots.filled, quality, arrival)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +292,7 @@ class Ruler:
             for border, unit in zip(cut.tolist(), units.tolist(), strict=True):
                 cells = self._cells[unit]
                 part = cells.where(cells.filled & (cells.start < borders[border]))
-                self.counts[border] += _slot_units(part).counts.sum(axis=0)
+                self.counts[border] += slot_units(part).counts.sum(axis=0)
 
     def between(self, starts: Ints, stops: Ints) -> Sums:
         """Counts of the ranges from each of ``starts`` to each of ``stops``, all of them borders."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
-from meterlake.moments import borders, zone_of
+from meterlake.moments import borders
 from meterlake.query.answers import Figure, History, Listing
-from meterlake.query.series import Ruler, Series, series_of
+from meterlake.query.series import LISTING, ROWS, SLOTS, Ruler, Series, series_of
 from meterlake.slots import local_day
 from meterlake.usage import NO_PASSPORT, Passport, empties
 
@@ -62,14 +62,13 @@ def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
     """Values of ``pieces`` between two moments, a listing a channel."""
     if asked.gaps not in GAPS:
         raise Invalid(f"gaps {asked.gaps!r}: write keep or drop")
-    zone_of(asked.zone)
     if asked.step == "interval":
         marks = np.array([asked.start, asked.stop])
     else:
         marks = borders(asked.zone, asked.step, asked.start, asked.stop)
-    slots = asked.step != "month" and (asked.step != "day" or bool((marks[1:-1] % DAY_S).any()))
+    need = _need(asked.step, marks)
     found: defaultdict[str, list[Listing]] = defaultdict(list)
-    for piece, series in _series(view, pieces, (asked.start, asked.stop), slots=slots):
+    for piece, series in _series(view, pieces, (asked.start, asked.stop), need):
         if asked.channel in {None, series.channel}:
             make = _intervals if asked.step == "interval" else _steps
             found[series.channel].append(make(series, piece, marks, asked))
@@ -80,11 +79,19 @@ def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
     )  # fmt: skip
 
 
-def _series(view: View, pieces: Sequence[Piece], span: Span, *, slots: bool) -> Iterator[tuple[Piece, Series]]:
+def _need(step: str, marks: Ints) -> str:
+    """What the steps need of a series; days of a zone at UTC need no values, as months need few."""
+    if step == "interval":
+        return LISTING
+    few = step == "month" or (step == "day" and not (marks[1:-1] % DAY_S).any())
+    return ROWS if few else SLOTS
+
+
+def _series(view: View, pieces: Sequence[Piece], span: Span, need: str) -> Iterator[tuple[Piece, Series]]:
     for piece in pieces:
         own = clip(piece.span, *span)
         if own is not None:
-            for series in series_of(view, piece.meter, own, piece.billing_s, slots=slots):
+            for series in series_of(view, piece.meter, own, piece.billing_s, need):
                 yield piece._replace(span=own), series
 
 
@@ -119,18 +126,20 @@ def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listi
     cells = cells.where(slice(low, high))
     if not cells.filled.all():
         cells = cells.where(cells.filled)
+    ones = np.ones(len(cells.start), np.int64)
     listing = Listing(
         channel=series.channel, start=cells.start, seconds=cells.interval, amount=cells.amount,
-        filled=np.ones(len(cells.start), np.int64), expected=np.ones(len(cells.start), np.int64),
+        filled=ones, expected=ones,
         quality=cells.quality, passport=_passport(ruler, clips, start, stop)[1],
     )  # fmt: skip
     return _with_gaps(listing, series, clips) if asked.gaps == "keep" else listing
 
 
 def _with_gaps(listing: Listing, series: Series, clips: Sequence[Span]) -> Listing:
-    if not len(series.units.first):
+    units = series.slots()
+    if not clips or not len(units.first):
         return listing
-    starts, lengths = zip(*(empties(series.units, *span) for span in clips), strict=True)
+    starts, lengths = zip(*(empties(units, *span) for span in clips), strict=True)
     start = np.concatenate([listing.start, *starts])
     none = np.zeros(len(start) - len(listing.start), np.int64)
     seconds = np.concatenate([listing.seconds, *lengths])
@@ -211,7 +220,7 @@ def usage(
     window = (min(start for start, _ in spans), max(stop for _, stop in spans))
     marks = np.unique(np.array(spans).reshape(-1))
     found: defaultdict[str, dict[Span, tuple[int, Passport]]] = defaultdict(dict)
-    for piece, series in _series(view, pieces, window, slots=False):
+    for piece, series in _series(view, pieces, window, ROWS):
         ruler, clips = _ruler(series, piece, marks)
         sums = found[series.channel]
         for span in spans:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+FEW: Final = 16
+"""Groups of more rows than this are summed one by one: ten times as fast as in one go, for few groups."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -27,6 +30,7 @@ class Tally:
     start: Ints
     amount: Ints
     filled: Ints
+    expected: Ints
 
     @property
     def nbytes(self) -> int:
@@ -35,7 +39,7 @@ class Tally:
 
     def columns(self) -> tuple[Ints, ...]:
         """All columns in their order."""
-        return self.label, self.channel, self.interval, self.start, self.amount, self.filled
+        return self.label, self.channel, self.interval, self.start, self.amount, self.filled, self.expected
 
     def where(self, keep: Array) -> Tally:
         """Entries chosen by a mask."""
@@ -45,7 +49,7 @@ class Tally:
     def concat(cls, tallies: list[Tally]) -> Tally:
         """Return all entries, one after the other."""
         if not tallies:
-            return cls(*(np.empty(0, np.int64) for _ in range(6)))
+            return cls(*(np.empty(0, np.int64) for _ in range(7)))
         return cls(*(np.concatenate(columns) for columns in zip(*(t.columns() for t in tallies), strict=True)))
 
 
@@ -64,10 +68,12 @@ def gathered(tally: Tally) -> Tally:
     """Sum the entries of equal label, channel, length and start."""
     checked_sum(tally.amount)
     code, first = codes_of(tally.label, tally.channel, tally.interval, tally.start)
-    amount, filled = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
-    np.add.at(amount, code, tally.amount)
-    np.add.at(filled, code, tally.filled)
-    return Tally(tally.label[first], tally.channel[first], tally.interval[first], tally.start[first], amount, filled)
+    sums = []
+    for column in (tally.amount, tally.filled, tally.expected):
+        sums.append(np.zeros(len(first), np.int64))
+        np.add.at(sums[-1], code, column)
+    keys = (tally.label, tally.channel, tally.interval, tally.start)
+    return Tally(*(key[first] for key in keys), *sums)
 
 
 def row_sums(sheet: Sheet, label: Ints) -> Tally:
@@ -77,6 +83,7 @@ def row_sums(sheet: Sheet, label: Ints) -> Tally:
         Tally(
             label, rows["channel"].astype(np.int64), rows["interval"].astype(np.int64),
             rows["start"] + rows["offset"], rows["total"], rows["filled"].astype(np.int64),
+            np.zeros(len(rows), np.int64),
         )
     )  # fmt: skip
 
@@ -93,32 +100,66 @@ def slot_sums(page: Page, label: Ints) -> Tally:
         order = np.argsort(code, kind="stable")
         heads = np.flatnonzero(np.diff(code[order], prepend=-1))
         n = int(width(np.array([interval]))[0])
-        amount, filled = _matrix_sums(page, own[order], heads, n)
+        amount, filled = _matrix_sums(page, own, order, heads)
         group, slot = spread(np.full(len(at), n))
         which = own[at][group]
         found.append(
             Tally(
                 label[which], rows["channel"][which].astype(np.int64), np.full(len(which), interval),
                 first[which] + slot * interval, amount.reshape(-1), filled.reshape(-1),
+                np.zeros(len(which), np.int64),
             )
         )  # fmt: skip
     return Tally.concat(found)
 
 
-def _matrix_sums(page: Page, rows: Ints, heads: Ints, n: int) -> tuple[Ints, Ints]:
-    """Sums of runs of ``rows`` (from each of ``heads`` on), a column a slot."""
-    cells = page.borders[rows][:, None] + np.arange(n)
-    amounts = page.amounts[cells] * page.power[rows][:, None]
-    amount: Ints = np.add.reduceat(amounts, heads, axis=0)
-    if page.filled is None:
-        sizes = np.diff(np.append(heads, len(rows)))
-        return amount, np.repeat(sizes, n)
-    filled: Ints = np.add.reduceat(page.filled[cells], heads, axis=0, dtype=np.int64)
-    return amount, filled
+def _matrix_sums(page: Page, rows: Ints, order: Ints, heads: Ints) -> tuple[Ints, Ints]:
+    """Sums by slot of groups of ``rows`` of one width; group i is ``order[heads[i]:heads[i + 1]]``."""
+    n = int(page.borders[rows[0] + 1] - page.borders[rows[0]])
+    power = page.power[rows]
+    if len(rows) == len(page.power):
+        amounts = page.amounts.reshape(-1, n)
+        filled = None if page.filled is None else page.filled.reshape(-1, n)
+    else:
+        cells = page.borders[rows][:, None] + np.arange(n)
+        amounts = page.amounts[cells]
+        filled = None if page.filled is None else page.filled[cells]
+    sizes = np.diff(np.append(heads, len(rows)))
+    if len(heads) * FEW < len(rows):
+        groups = np.split(order, heads[1:])
+        total = np.array([_column_sums(amounts[group], power[group]) for group in groups])
+        count = sizes[:, None] if filled is None else np.array([filled[group].sum(axis=0) for group in groups])
+    else:
+        total = np.add.reduceat(amounts[order] * power[order][:, None], heads, axis=0)
+        count = sizes[:, None] if filled is None else np.add.reduceat(filled[order], heads, axis=0, dtype=np.int64)
+    return total, np.broadcast_to(count, total.shape)
 
 
-def meter_sums(sheet: Sheet, page: Page | None, start: int, stop: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """Sums of ``[start, stop)`` by meter and channel: meter index, channel, amount, filled.
+def _column_sums(amounts: Array, power: Ints) -> Ints:
+    """Sums of columns; one multiplication where all rows have one power, which is the rule."""
+    if (power == power[0]).all():
+        sums: Ints = amounts.sum(axis=0, dtype=np.int64) * power[0]
+        return sums
+    mixed: Ints = (amounts * power[:, None]).sum(axis=0)
+    return mixed
+
+
+class MeterSums(NamedTuple):
+    """Sums by meter (its index in a sheet) and channel."""
+
+    meter: Ints
+    channel: Ints
+    amount: Ints
+    filled: Ints
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(column.nbytes for column in self)
+
+
+def meter_sums(sheet: Sheet, page: Page | None, start: int, stop: int) -> MeterSums:
+    """Sums of ``[start, stop)`` seconds by meter and channel.
 
     ``page`` has the values of the same rows; it is needed only where `cut_rows` finds any.
     """
@@ -138,8 +179,8 @@ def meter_sums(sheet: Sheet, page: Page | None, start: int, stop: int) -> tuple[
     checked_sum(total)
     if not len(heads):
         none = np.empty(0, np.int64)
-        return none, none, none, none
-    return (
+        return MeterSums(none, none, none, none)
+    return MeterSums(
         owner[heads], rows["channel"][heads].astype(np.int64), np.add.reduceat(total, heads),
         np.add.reduceat(filled, heads),
     )  # fmt: skip

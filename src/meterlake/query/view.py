@@ -6,11 +6,13 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from meterlake.errors import NotFound
 from meterlake.intervals import DAY_S
 from meterlake.partition import partition_of
 from meterlake.slots import (
@@ -23,6 +25,7 @@ from meterlake.slots import (
     Sheet,
     page_of,
     sheet_of,
+    slots_of,
 )
 from meterlake.usage import NEVER
 
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from meterlake.strips import Ints
 
 SHEET_AFTER: Final = 20
-"""Reads of single meters after which a file's small columns are read as a whole: it costs about as much."""
+SHEET_SPREAD: Final = 64
+"""Reads of single meters after which a file's small columns are read as a whole: it costs about as much.
+
+The number differs by file, up to the spread, so that one question does not meet many files whose turn it is.
+"""
 
 Read = "Callable[[DataFile, Sequence[str] | None, tuple[str, str] | None], pa.Table]"
 
@@ -172,7 +179,7 @@ class View:
             sheet = self.memory.kept.get(("sheet", file.path))
             shelf = self.memory.shelves[file.path]
             shelf.touched += 1
-            if sheet is None and shelf.touched > SHEET_AFTER:
+            if sheet is None and shelf.touched > SHEET_AFTER + crc32(file.path.encode()) % SHEET_SPREAD:
                 shelf.touched = 0
                 sheet = self.sheet(file)
         if sheet is None:
@@ -220,3 +227,29 @@ class View:
             arrivals[numbers] = rows["received_at"].cast(pa.int64()).to_numpy()
             self._arrivals = arrivals
         return self._arrivals
+
+    def end(self, files_max: int) -> int:
+        """End (s) of the last filled slot, as far as the ``files_max`` files that reach furthest tell.
+
+        Raises:
+            NotFound: the lake is empty.
+
+        """
+        if not self.files:
+            raise NotFound("the lake is empty: load some files first")
+        last = self._starts[:, 1].max()
+        furthest = [self.files[i] for i in np.flatnonzero(self._starts[:, 1] == last).tolist()]
+        ends = [
+            int(self.memory.kept.made(("end", file.path), lambda f=file: self._end(f))[0])
+            for file in furthest[:files_max]
+        ]
+        return max(ends)
+
+    def _end(self, file: DataFile) -> Ints:
+        page = self.whole(file)
+        rows = page.sheet.rows
+        slots = slots_of(page, np.flatnonzero(rows["start"] >= rows["start"].max() - DAY_S))
+        own = rows[rows["start"] >= rows["start"].max() - DAY_S][slots.row]
+        end = own["start"] + own["offset"] + (slots.slot + 1) * own["interval"].astype(np.int64)
+        ends: Ints = np.array([end[slots.filled].max(initial=int(rows["start"].max()))])
+        return ends

@@ -34,8 +34,8 @@ _AEST_S: Final = 10 * 3600
 class Batch:
     """Amounts (series x slots, int64 milli units) and whose they are.
 
-    ``point`` and ``channel`` (index of `loads.CHANNELS`) are one a series; the matrix covers whole days of the
-    format, ``day_slots`` slots each; ``record_slots`` slots stand in one row of the file.
+    ``point`` and ``channel`` (index of `loads.CHANNELS`) are one a series; the matrix covers whole days of
+    the format, ``day_slots`` slots each; ``record_slots`` slots stand in one row of the file.
     """
 
     series: Series
@@ -79,10 +79,10 @@ def channels_of(options: SimulateOptions) -> tuple[str, ...]:
 def readings_expected(fleet: Fleet, points: slice) -> int:
     """Readings of the points in ``points`` if no fault touched them."""
     options = fleet.options
-    series = sum(
-        int(fleet.solar[points].sum()) if channel == "electricity.export" else len(range(*points.indices(len(fleet))))
-        for channel in channels_of(options)
-    )
+    solar = fleet.solar[points]
+    channels = channels_of(options)
+    exporting = int(solar.sum()) if "electricity.export" in channels else 0
+    series = len(solar) * sum(channel != "electricity.export" for channel in channels) + exporting
     return series * options.days * (DAY_S // options.interval_s)
 
 

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
+_MIDDLE: Final = 0.47575
+"""Half-width of the range of probabilities that Acklam's middle form covers."""
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 
 
@@ -86,7 +88,7 @@ def normal(chance: Floats) -> Floats:
     middle = np.polyval(a, r) * q / np.polyval((*b, 1.0), r)
     t = np.sqrt(-2 * np.log(np.minimum(p, 1 - p)))
     tail = np.polyval(c, t) / np.polyval((*d, 1.0), t)
-    return np.asarray(np.where(np.abs(q) <= 0.47575, middle, np.where(q < 0, tail, -tail)))
+    return np.asarray(np.where(np.abs(q) <= _MIDDLE, middle, np.where(q < 0, tail, -tail)))
 
 
 def lognormal(chance: Floats, sigma: float) -> Floats:

@@ -37,7 +37,7 @@ TRUTH_SCHEMA: Final = pa.schema(
         pa.field("transformer", pa.string()),
     ]
 )
-"""A fault a row, over the half-open time from–to.
+"""A fault a row, over the half-open time from ``from`` to ``to``.
 
 ``factor`` is what the true amounts were multiplied by (spikes, theft; an outage that was read as zeros has 0,
 one in which the meters were silent has null); ``transformer`` names what failed in an outage.
@@ -68,7 +68,7 @@ class _Runs(NamedTuple):
         """All flat slots of all runs."""
         ends = np.cumsum(self.length)
         ramp = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - self.length, self.length)
-        return np.repeat(self.start, self.length) + ramp
+        return np.asarray(np.repeat(self.start, self.length) + ramp)
 
 
 def transformer_id(fleet: Fleet, number: int) -> str:
@@ -174,7 +174,8 @@ class Faults:
             stolen = batch.amounts[row, max(0, since) :]
             stolen[:] = stolen * part // 100 // grain * grain
         new = (begin >= done) & (begin < done + batch.amounts.shape[1])
-        runs = _Runs(series[new], series[new] * batch.amounts.shape[1] + begin[new] - done, all_slots - begin[new])
+        start = series * batch.amounts.shape[1] + begin - done
+        runs = _Runs(series[new], start[new], all_slots - begin[new])
         return _truth(batch, runs, "theft", factor=percent[new] / 100)
 
     def _stuck(self, batch: Batch, stuck: Flags) -> pa.Table:
@@ -182,9 +183,10 @@ class Faults:
         runs = self._runs(batch, self._keys(batch, "stuck"), self._share["stuck"], n // 8, n // 2)
         flat = batch.amounts.reshape(-1)
         grain = self._fleet.grain
-        # A register that sticks at 0 would be nothing strange: then it is the series' mean instead.
-        usual = np.maximum(batch.amounts.mean(1).astype(np.int64) // grain * grain, grain)
-        value = np.where(flat[runs.start] > 0, flat[runs.start], usual[runs.series])
+        # A register that sticks at 0 would be nothing strange: then it is the mean of the day instead.
+        usual = flat.reshape(-1, n).sum(1) // (n * grain) * grain
+        value = flat[runs.start]
+        value = np.where(value > 0, value, np.maximum(usual[runs.start // n], grain))
         flat[runs.slots()] = np.repeat(value, runs.length)
         stuck.reshape(-1)[runs.slots()] = True
         return _truth(batch, runs, "stuck")
@@ -237,8 +239,8 @@ class Faults:
         window = place // WINDOW
         if within_series:
             series = order // (batch.amounts.shape[1] // batch.record_slots)
-            begins = np.searchsorted(series, series)
-            window = series * (len(order) // WINDOW + 1) + (place - begins) // WINDOW
+            place -= np.searchsorted(series, series)
+            window = series * (len(order) // WINDOW + 1) + place // WINDOW
         windows = bits(key, batch.first_slot) ^ window.astype(np.uint64)
         chosen = uniform(windows, 0) < self._share[_REORDERED]
         rank = np.where(chosen, uniform(bits(windows, 1), place), (place % WINDOW) / WINDOW)
@@ -257,9 +259,8 @@ def _runs_of(mask: Flags) -> _Runs:
 
 def _of_records(batch: Batch, records: Ints) -> _Runs:
     per_series = batch.amounts.shape[1] // batch.record_slots
-    return _Runs(
-        records // per_series, records * batch.record_slots, np.full(len(records), batch.record_slots, np.int64)
-    )
+    length = np.full(len(records), batch.record_slots, np.int64)
+    return _Runs(records // per_series, records * batch.record_slots, length)
 
 
 def _days_of(batch: Batch, records: Ints) -> _Runs:
@@ -277,7 +278,8 @@ def _truth(
     transformer: npt.NDArray[np.object_] | None = None,
 ) -> pa.Table:
     count = len(runs.series)
-    begin = batch.series.start_s + (runs.start - runs.series * batch.amounts.shape[1]) * batch.series.interval_s
+    interval_s = batch.series.interval_s
+    begin = batch.series.start_s + (runs.start - runs.series * batch.amounts.shape[1]) * interval_s
     names: list[Any] = [None] * count if transformer is None else list(transformer)
     which = pa.array(runs.series)
     factors = pa.nulls(count, pa.float64()) if factor is None else pa.array(factor, mask=np.isnan(factor))
@@ -285,7 +287,7 @@ def _truth(
         pa.array(batch.series.meters, pa.string()).take(which),
         pa.array(batch.series.channels, pa.string()).take(which),
         pa.array(begin * 1_000_000).cast(UTC_US),
-        pa.array((begin + runs.length * batch.series.interval_s) * 1_000_000).cast(UTC_US),
+        pa.array((begin + runs.length * interval_s) * 1_000_000).cast(UTC_US),
         pa.array([fault] * count, pa.string()),
         factors,
         pa.array(names, pa.string()),

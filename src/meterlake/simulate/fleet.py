@@ -32,6 +32,8 @@ SHIFT_MAX_S: Final = 3600
 """No household keeps its hours earlier or later than this against its habit."""
 CELL_S: Final = 300
 """What is switched on stays on for this long; longer intervals are one cell each."""
+_IN_USE_S: Final = 5400
+"""Washing, cooking, an evening's television: what uses electricity runs for about so long."""
 _BUSINESS_SIGMA: Final = 1.0
 _HABIT_SHARES: Final = (0.36, 0.28, 0.18, 0.18)
 _TRADE_SHARES: Final = (0.42, 0.28, 0.18, 0.12)
@@ -43,9 +45,9 @@ _KIN: Final = {"electricity": 1.0, "gas": 0.5, "water": 0.6}
 class Loads(NamedTuple):
     """Use of one utility by point, as the kernel takes it.
 
-    ``key`` uint64 stream of chance; ``rate`` float64 (points x 6): steady, smooth, events, power of one event,
-    thermal (all mean Wh or litres an hour), and restlessness from day to day; ``habit`` int32 index of
-    `shapes.HABITS`; ``shift`` int32 cells by which the day runs late; ``solar`` float64 watts at noon.
+    ``key`` uint64 stream of chance; ``rate`` float64 (points x 6): steady, smooth, events, power of one
+    event, thermal (all mean Wh or litres an hour), and restlessness from day to day; ``habit`` int32 index
+    of `shapes.HABITS`; ``shift`` int32 cells by which the day runs late; ``solar`` float64 watts at noon.
     """
 
     key: Keys
@@ -53,11 +55,12 @@ class Loads(NamedTuple):
     habit: Numbers
     shift: Numbers
     solar: Floats
+    span: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """All service points of a simulation. Arrays have one entry a point; point i has number i + 1 in its ids."""
+    """All service points of a simulation: arrays have an entry a point, and ids count from 1."""
 
     options: SimulateOptions
     profile: Profile
@@ -131,7 +134,9 @@ def _loads(profile: Profile, utility: str, options: SimulateOptions, habit: Numb
     own = 3 if utility == "gas" else 4
     score = kin * normal(spread(seed, 2, count)) + np.sqrt(1 - kin * kin) * normal(spread(seed, own, count))
     rate = _rates(volumes, business, score, lognormal(spread(seed, 6, count), 0.4))
-    rate[:, 3] *= (1800 / cell_s) ** 0.7  # short cells see the power of an appliance, long ones its mean
+    span = max(1, _IN_USE_S // cell_s) if utility == "electricity" else 1
+    if span == 1:
+        rate[:, 3] *= (1800 / cell_s) ** 0.7  # a short cell sees the flow of a tap, a long one its mean
     shift = np.round((2 * spread(seed, 8, count) - 1) * SHIFT_MAX_S / cell_s).astype(np.int32)
     watts = np.zeros(count)
     if utility == "electricity":
@@ -139,7 +144,7 @@ def _loads(profile: Profile, utility: str, options: SimulateOptions, habit: Numb
         has = ~business & (panels < profile.solar)
         watts[has] = profile.solar_w * (0.6 + 0.8 * panels[has] / profile.solar)
     key = bits(stream(seed, utility), np.arange(count))
-    return Loads(key, rate, habit, np.where(business, 0, shift).astype(np.int32), watts)
+    return Loads(key, rate, habit, np.where(business, 0, shift).astype(np.int32), watts, span)
 
 
 def _rates(volumes: Volumes, business: npt.NDArray[np.bool_], score: Floats, thermal: Floats) -> Floats:

@@ -7,6 +7,7 @@ Each reading is made from tables of the habit's day, the season and the weather 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.simulate.chance import mix, table
 from meterlake.simulate.fleet import SHIFT_MAX_S
+from meterlake.simulate.profiles import PROFILES
 from meterlake.simulate.shapes import at_hours, curves
 from meterlake.simulate.weather import YEAR_S, local_seconds, sun, temperature
 
 if TYPE_CHECKING:
     from meterlake.simulate.chance import Floats
     from meterlake.simulate.fleet import Fleet, Loads
-    from meterlake.simulate.profiles import Volumes
+    from meterlake.simulate.profiles import Climate, Volumes
 
 Ints = npt.NDArray[np.int64]
 Singles = npt.NDArray[np.float32]
@@ -49,6 +51,12 @@ _AWAY_USE: Final = 0.12
 _MOOD: Final = table("lognormal", 256, 0.25) / (1 - _AWAY * (1 - _AWAY_USE))
 """Factor of a day, chosen by its hash; over all days it has mean 1, those away from home included."""
 _EVENT: Final = table("exponential", 1024)
+_USE: Final = np.uint64(0x5A5A_A5A5_3C3C_C3C3)
+"""Turns a point's stream of cells into its stream of what is in use for several of them."""
+_SAME: Final = np.uint64(0x3C3C_C3C3_5A5A_A5A5)
+"""Turns a point's stream of cells into what it uses at the same hour every day."""
+_ROUTINE: Final = 0.5
+"""How often what is in use is what is always in use at that hour."""
 _FINE: Final = np.uint64(0xA5A5_5A5A_C3C3_3C3C)
 """Turns a point's stream of cells into its stream of intervals within a cell."""
 
@@ -82,7 +90,11 @@ def scene(fleet: Fleet, utility: str, first_slot: int, slots: int) -> Scene:
     thermal = _thermal(fleet, utility, middle, local)
     day = (local // DAY_S).astype(np.int32)
     # Six digits, so that the last bit of a cosine cannot make two machines differ.
-    return Scene(*(np.round(part, 6).astype(np.float32) for part in (shape, thermal, shine)), day, first, cell_s)
+    return Scene(_single(shape), _single(thermal), _single(shine), day, first, cell_s)
+
+
+def _single(values: Floats) -> Singles:
+    return np.round(values, 6).astype(np.float32)
 
 
 def _by_habit(kind: str, local: Ints) -> Floats:
@@ -97,13 +109,22 @@ def _shape(fleet: Fleet, utility: str, middle: Ints, local: Ints) -> Floats:
     return np.asarray(_by_habit(_CURVES[utility][0], local) * (1 + swing * winter))
 
 
-def _degrees(fleet: Fleet, utility: str, middle: Ints, local: Ints) -> tuple[Floats, Floats]:
+def _degrees(climate: Climate, seed: int, utility: str, middle: Ints, local: Ints) -> tuple[Floats, Floats]:
     """Demand for heating and for cooling (habit x cell), not yet scaled."""
-    climate = fleet.profile.climate
-    indoors = temperature(replace(climate, daily=climate.daily * _WALLS), fleet.options.seed, middle, local)
-    outdoors = temperature(climate, fleet.options.seed, middle, local)
+    indoors = temperature(replace(climate, daily=climate.daily * _WALLS), seed, middle, local)
+    outdoors = temperature(climate, seed, middle, local)
     hours = _by_habit(_CURVES[utility][1], local)
-    return hours * np.maximum(_HEATING_BELOW_C - indoors, 0), hours * np.maximum(outdoors - _COOLING_ABOVE_C, 0)
+    cold, hot = np.maximum(_HEATING_BELOW_C - indoors, 0), np.maximum(outdoors - _COOLING_ABOVE_C, 0)
+    return hours * cold, hours * hot
+
+
+@lru_cache(maxsize=64)
+def _usual(profile_name: str, seed: int, utility: str) -> tuple[Floats, Floats]:
+    """Mean demand for heating and for cooling over the year 2026, by habit."""
+    profile = PROFILES[profile_name]
+    year = _YEAR_2026_S + np.arange(365 * 24) * HOUR_S + HOUR_S // 2
+    heating, cooling = _degrees(profile.climate, seed, utility, year, local_seconds(profile.zone, year))
+    return heating.mean(1), cooling.mean(1)
 
 
 def _thermal(fleet: Fleet, utility: str, middle: Ints, local: Ints) -> Floats:
@@ -112,17 +133,17 @@ def _thermal(fleet: Fleet, utility: str, middle: Ints, local: Ints) -> Floats:
     shares = volumes.heating, volumes.cooling
     if not sum(shares):
         return np.zeros((len(curves("taps")), len(middle)))
-    year = _YEAR_2026_S + np.arange(365 * 24) * HOUR_S + HOUR_S // 2
-    usual = _degrees(fleet, utility, year, local_seconds(fleet.profile.zone, year))
-    asked = _degrees(fleet, utility, middle, local)
+    seed = fleet.options.seed
+    usual = _usual(fleet.options.profile, seed, utility)
+    asked = _degrees(fleet.profile.climate, seed, utility, middle, local)
     total = np.zeros_like(asked[0])
-    for share, demand, normal in zip(shares, asked, usual, strict=True):
-        total += share / sum(shares) * demand / np.maximum(normal.mean(1), 1e-6)[:, None]
+    for share, demand, mean in zip(shares, asked, usual, strict=True):
+        total += share / sum(shares) * demand / np.maximum(mean, 1e-6)[:, None]
     return total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fill(  # noqa: PLR0913  # pragma: no cover - compiled
+def _fill(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop  # pragma: no cover - compiled
     out: Ints, rows: Ints, points: Ints, loads: Loads, at: Scene, event: Floats, mood: Floats,
     first_slot: int, interval_s: int, grain: int, mode: int,
 ) -> None:  # fmt: skip
@@ -130,6 +151,7 @@ def _fill(  # noqa: PLR0913  # pragma: no cover - compiled
     hours = interval_s / 3600.0
     steps = 1000.0 / grain * hours
     fine = interval_s < at.cell_s
+    uses = 86400 // (at.cell_s * loads.span)
     low12, low14, low10 = np.uint64(0xFFF), np.uint64(0x3FFF), np.uint64(0x3FF)
     for i in range(len(points)):
         point = points[i]
@@ -138,14 +160,15 @@ def _fill(  # noqa: PLR0913  # pragma: no cover - compiled
         power, thermal, restless = loads.rate[point, 3], loads.rate[point, 4], loads.rate[point, 5]
         panels = loads.solar[point]
         row = out[rows[i]]
-        day, factor, cell, rate, h = np.int64(-1), 1.0, np.int64(-1), 0.0, np.uint64(0)
+        day, cell, use = -1, -1, -1
+        factor, rate, h, e = 1.0, 0.0, np.uint64(0), np.uint64(0)
         for slot in range(len(row)):
             here = (first_slot + slot) * interval_s // at.cell_s
             if here != cell:
                 cell = here
                 k = cell - at.first
                 if at.day[k] != day:
-                    day = np.int64(at.day[k])
+                    day = int(at.day[k])
                     h = mix(~key, day)
                     factor = mood[h & np.uint64(0xFF)]
                     if restless < 1.0:
@@ -159,8 +182,15 @@ def _fill(  # noqa: PLR0913  # pragma: no cover - compiled
                 rate = steady * (0.6 + 0.8 * u) + smooth * shape * (0.5 + v)
                 rate += thermal * np.float64(at.thermal[habit, k - shift]) * (0.4 + 1.2 * u)
                 odds = events * shape / power
-                if np.float64((h >> np.uint64(24)) & low14) * (1.0 + odds) < 16384.0 * odds:
-                    rate += power * (1.0 + odds) * event[(h >> np.uint64(38)) & low10]
+                if loads.span == 1:
+                    e = h
+                elif (cell + point) // loads.span != use:
+                    use = (cell + point) // loads.span
+                    e = mix(key ^ _USE, use)
+                    if np.float64(e & np.uint64(0xFF)) < _ROUTINE * 256.0:
+                        e = mix(key ^ _SAME, use % uses)
+                if np.float64((e >> np.uint64(24)) & low14) * (1.0 + odds) < 16384.0 * odds:
+                    rate += power * (1.0 + odds) * event[(e >> np.uint64(38)) & low10] * (0.7 + 0.6 * u)
                 if mode != _WHOLE and panels > 0.0:
                     rate -= panels * np.float64(at.sun[k]) * (0.85 + 0.3 * v)
                 if mode == _EXPORT:
@@ -178,7 +208,7 @@ def _fill(  # noqa: PLR0913  # pragma: no cover - compiled
 def fill(  # noqa: PLR0913 - the kernel's own arguments
     fleet: Fleet, channel: str, points: Ints, at: Scene, first_slot: int, out: Ints, rows: Ints
 ) -> None:
-    """Write what `amounts` returns into the given ``rows`` of ``out`` (int64), for callers that reuse both."""
+    """Write what `amounts` returns into ``rows`` of ``out`` (int64), within the scene ``at``."""
     utility = CHANNELS[channel]
     mode = _EXPORT if channel == "electricity.export" else _IMPORT if utility == "electricity" else _WHOLE
     _fill(out, rows, points, fleet.loads[utility], at, _EVENT, _MOOD,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S, MINUTE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 UTILITIES: Final = ("electricity", "gas", "water")
@@ -19,6 +19,7 @@ FORMATS: Final = ("lcl", "lcl-raw", "csv", "energyiot", "wide", "nem12", "parque
 ELECTRICITY_ONLY: Final = frozenset({"lcl", "lcl-raw", "energyiot", "nem12"})
 POINTS_MAX: Final = 99_999_999
 """Ids have eight digits."""
+DAYS_MAX: Final = 36_525
 
 FAULT_SHARES: Final[Mapping[str, float]] = MappingProxyType(
     {
@@ -96,8 +97,8 @@ def check(options: SimulateOptions) -> None:
     """Raise Invalid where ``options`` cannot be simulated, saying which and what would do."""
     if not 1 <= options.points <= POINTS_MAX:
         raise Invalid(f"{options.points} points: ask for 1 to {POINTS_MAX}")
-    if not 1 <= options.days <= 36_525:
-        raise Invalid(f"{options.days} days: ask for 1 to 36525, a century")
+    if not 1 <= options.days <= DAYS_MAX:
+        raise Invalid(f"{options.days} days: ask for 1 to {DAYS_MAX}, a century")
     if not 0 <= options.seed < 2**63:
         raise Invalid(f"seed {options.seed}: give a whole number from 0 to 2**63 - 1")
     if options.files is not None and not 1 <= options.files <= options.points:
@@ -105,18 +106,18 @@ def check(options: SimulateOptions) -> None:
     unknown = [name for name in options.utilities if name not in UTILITIES]
     if unknown or not options.utilities or len(set(options.utilities)) < len(options.utilities):
         raise Invalid(f"utilities {options.utilities}: name each of {', '.join(UTILITIES)} once at most")
-    _check_format(options)
+    if options.interval_s < 1 or HOUR_S % options.interval_s:
+        raise Invalid(f"an interval of {options.interval_s} s does not divide an hour: try 1800, 900, 5 or 1")
     _check_faults(options.faults)
 
 
-def _check_format(options: SimulateOptions) -> None:
+def check_format(options: SimulateOptions) -> None:
+    """Raise Invalid where the format cannot hold what ``options`` ask for, saying what can."""
     if options.format not in FORMATS:
         raise Invalid(f"format {options.format!r} is unknown: choose one of {', '.join(FORMATS)}")
     if options.format in ELECTRICITY_ONLY and "electricity" not in options.utilities:
         raise Invalid(f"{options.format} holds electricity only: add it to the utilities or write csv")
     length = options.interval_s
-    if length < 1 or HOUR_S % length:
-        raise Invalid(f"an interval of {length} s does not divide an hour: try 1800, 900, 300, 5 or 1")
     if options.format == "wide" and length < MINUTE_S:
         raise Invalid(f"a wide row of {DAY_S // length} columns is too wide: write csv, parquet or blocks")
     lengths = _LENGTHS.get(options.format, (length,))

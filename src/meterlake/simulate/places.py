@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -49,7 +50,7 @@ def _wet(course: Ring, half_width_m: float, latitude: Floats, longitude: Floats)
     """Whether each place is within ``half_width_m`` of the line ``course``."""
     wet = np.zeros(len(latitude), np.bool_)
     east = np.cos(np.radians(course[0][0]))
-    for (lat0, lon0), (lat1, lon1) in zip(course[:-1], course[1:], strict=True):
+    for (lat0, lon0), (lat1, lon1) in pairwise(course):
         y, x = latitude - lat0, (longitude - lon0) * east
         dy, dx = lat1 - lat0, (lon1 - lon0) * east
         t = np.clip((y * dy + x * dx) / (dy * dy + dx * dx), 0.0, 1.0)

@@ -50,9 +50,9 @@ class Volumes:
 class Profile:
     """A country's way of using energy and water, in one of its cities.
 
-    ``season`` is the share by which lighting and living indoors raise electricity in mid-winter; ``garden`` the
-    share by which heat raises water; ``solar`` the share of households with panels of ``solar_w`` watts
-    at noon, on average.
+    ``season`` is the share by which lighting and living indoors raise electricity in mid-winter; ``garden``
+    the share by which summer raises water; ``solar`` the share of households with panels of ``solar_w``
+    watts at noon, on average. ``tariffs`` are the household's, its night rate and the business's.
     """
 
     city: str
@@ -67,7 +67,6 @@ class Profile:
     solar: float
     solar_w: float
     tariffs: tuple[str, str, str]
-    """Household, household with a night rate, business."""
 
 
 _HOURS_A_MONTH: Final = 365.25 * 24 / 12
@@ -76,8 +75,8 @@ PROFILES: Final = {
     "uk": Profile(
         city="London", zone="Europe/London", locale="en-GB",
         climate=Climate(mean=11.6, yearly=6.8, daily=3.0, weather=2.6, coldest_day=22, cloud=0.55),
-        electricity=Volumes(hourly=306e3 / _HOURS_A_MONTH, steady=0.22, smooth=0.24, heating=0.07, cooling=0.01,
-                            event=1.3, business=5.0),
+        electricity=Volumes(hourly=306e3 / _HOURS_A_MONTH, steady=0.20, smooth=0.30,
+                            heating=0.07, cooling=0.01, event=1.3, business=5.0),
         gas=Volumes(hourly=1_040e3 / 8766, heating=0.76, event=1.6, business=4.0),
         water=Volumes(hourly=340 / 24, event=1.6, business=3.0, sigma=0.45),
         season=0.08, garden=0.1, solar=0.05, solar_w=2_600,
@@ -86,8 +85,8 @@ PROFILES: Final = {
     "us": Profile(
         city="New York", zone="America/New_York", locale="en-US",
         climate=Climate(mean=13.2, yearly=12.2, daily=3.8, weather=3.6, coldest_day=24, cloud=0.4),
-        electricity=Volumes(hourly=916e3 / _HOURS_A_MONTH, steady=0.22, smooth=0.22, heating=0.11, cooling=0.17,
-                            event=1.1, business=5.0),
+        electricity=Volumes(hourly=916e3 / _HOURS_A_MONTH, steady=0.20, smooth=0.28,
+                            heating=0.11, cooling=0.17, event=1.1, business=5.0),
         gas=Volumes(hourly=1_900e3 / 8766, heating=0.78, event=1.6, business=4.0),
         water=Volumes(hourly=740 / 24, event=1.4, business=3.0, sigma=0.45),
         season=0.05, garden=0.25, solar=0.05, solar_w=5_000,
@@ -96,8 +95,8 @@ PROFILES: Final = {
     "au": Profile(
         city="Sydney", zone="Australia/Sydney", locale="en-AU",
         climate=Climate(mean=18.3, yearly=5.4, daily=3.8, weather=2.4, coldest_day=198, cloud=0.3),
-        electricity=Volumes(hourly=500e3 / _HOURS_A_MONTH, steady=0.24, smooth=0.24, heating=0.1, cooling=0.1,
-                            event=1.2, business=5.0),
+        electricity=Volumes(hourly=500e3 / _HOURS_A_MONTH, steady=0.22, smooth=0.28,
+                            heating=0.1, cooling=0.1, event=1.2, business=5.0),
         gas=Volumes(hourly=520e3 / 8766, heating=0.55, event=1.8, business=4.0),
         water=Volumes(hourly=600 / 24, event=1.5, business=3.0, sigma=0.45),
         season=0.06, garden=0.3, solar=0.3, solar_w=4_200,

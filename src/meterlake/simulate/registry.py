@@ -34,11 +34,12 @@ _GIVEN: Final = (
 )  # fmt: skip
 _FRONT: Final = (
     "Ash", "Bramble", "Copper", "Dun", "Elder", "Fern", "Gorse", "Hazel", "Iron", "Juniper", "Kestrel", "Lin",
-    "Moss", "Nettle", "Oak", "Pebble", "Quarry", "Rowan", "Sedge", "Thistle", "Umber", "Vetch", "Willow", "Yarrow",
+    "Moss", "Nettle", "Oak", "Pebble", "Quarry", "Rowan", "Sedge", "Thistle", "Umber", "Vetch", "Willow",
+    "Yarrow",
 )  # fmt: skip
 _BACK: Final = (
-    "bank", "beck", "brook", "combe", "dale", "fell", "field", "ford", "garth", "gate", "ham", "holt", "hurst",
-    "lea", "low", "mere", "mont", "ridge", "shaw", "stead", "thorpe", "ton", "wick", "worth",
+    "bank", "beck", "brook", "combe", "dale", "fell", "field", "ford", "garth", "gate", "ham", "holt",
+    "hurst", "lea", "low", "mere", "mont", "ridge", "shaw", "stead", "thorpe", "ton", "wick", "worth",
 )  # fmt: skip
 _TRADES: Final = {
     "office": ("Partners", "Accounting", "Design", "Surveyors", "Press", "Software"),
@@ -49,14 +50,15 @@ _TRADES: Final = {
 
 
 def write_registry(fleet: Fleet, folder: Path) -> None:
-    """Write ``customers.csv``, ``service_points.csv`` and ``meters.csv`` into ``folder``, which must exist."""
+    """Write ``customers.csv``, ``service_points.csv`` and ``meters.csv`` into ``folder``."""
     owner = _owners(fleet)
+    plain = pcsv.WriteOptions(quoting_style="none", quoting_header="none")  # nothing in it needs quotes
     for name, table in (
         ("customers", _customers(fleet, owner)),
         ("service_points", _service_points(fleet, owner)),
         ("meters", _meters(fleet)),
     ):
-        pcsv.write_csv(table, folder / f"{name}.csv", pcsv.WriteOptions(quoting_style="needed", quoting_header="needed"))
+        pcsv.write_csv(table, folder / f"{name}.csv", plain)
 
 
 def _owners(fleet: Fleet) -> Ints:
@@ -88,9 +90,15 @@ def _customers(fleet: Fleet, owner: Ints) -> pa.Table:
         if habit_name in _TRADES and here.any():
             names[here] = family[here] + " " + _choice(fleet, "trade", _TRADES[habit_name], numbers[here])
     ids = _customer_ids(numbers)
-    emails = [f"{name.replace(' ', '.').lower()}.{number + 1}@example.com" for number, name in enumerate(names)]
-    locales = pa.array([fleet.profile.locale] * len(ids), pa.string())
-    return pa.table({"customer_id": ids, "name": pa.array(names, pa.string()), "email": emails, "locale": locales})
+    dotted = [name.replace(" ", ".").lower() for name in names]
+    return pa.table(
+        {
+            "customer_id": ids,
+            "name": pa.array(names, pa.string()),
+            "email": [f"{name}.{number + 1}@example.com" for number, name in enumerate(dotted)],
+            "locale": [fleet.profile.locale] * len(ids),
+        }
+    )
 
 
 def _beginning(fleet: Fleet) -> str:
@@ -146,4 +154,6 @@ def _meters(fleet: Fleet) -> pa.Table:
 
 
 def _channels(utility: str, *, solar: bool) -> str:
-    return "electricity.import;electricity.export" if utility == "electricity" and solar else f"{utility}.import"
+    if utility == "electricity" and solar:
+        return "electricity.import;electricity.export"
+    return f"{utility}.import"

@@ -22,7 +22,7 @@ from meterlake.simulate.batches import batches, channels_of, first_second, readi
 from meterlake.simulate.faults import TRUTH_SCHEMA, Faults
 from meterlake.simulate.fleet import plan
 from meterlake.simulate.loads import CHANNELS, scene
-from meterlake.simulate.options import Simulated
+from meterlake.simulate.options import Simulated, check_format
 from meterlake.simulate.registry import write_registry
 from meterlake.simulate.sheets import open_sheet, suffix
 from meterlake.strips import MISSING
@@ -58,8 +58,8 @@ class _Tally:
         """Count what ``batch`` holds, each slot once."""
         filled = batch.amounts != MISSING
         known = batch.amounts if filled.all() else np.where(filled, batch.amounts, 0)
-        day = (batch.series.start_s + np.arange(known.shape[1]) * batch.series.interval_s) // DAY_S - first_day
-        days, begins = np.unique(day, return_index=True)
+        day = (batch.series.start_s + np.arange(known.shape[1]) * batch.series.interval_s) // DAY_S
+        days, begins = np.unique(day - first_day, return_index=True)
         into = batch.channel[:, None], days[None, :]
         np.add.at(self.count, into, np.add.reduceat(filled, begins, axis=1, dtype=np.int64))
         np.add.at(self.total, into, np.add.reduceat(known, begins, axis=1))
@@ -99,6 +99,7 @@ def simulate(
     """
     begin = time.perf_counter()
     fleet = plan(options)
+    check_format(options)
     _make_folders(out)
     write_registry(fleet, out / "registry")
     slots = options.days * DAY_S // options.interval_s
@@ -170,7 +171,8 @@ def _write_file(  # noqa: PLR0913 - all that a thread needs
 
 def _write_truth(folder: Path, fleet: Fleet, tallies: list[_Tally]) -> dict[str, int]:
     """Write the truth, and return the totals by channel."""
-    truth = pa.concat_tables([TRUTH_SCHEMA.empty_table(), *(table for tally in tallies for table in tally.truth)])
+    tables = [TRUTH_SCHEMA.empty_table(), *(table for tally in tallies for table in tally.truth)]
+    truth = pa.concat_tables(tables)
     pq.write_table(truth.combine_chunks(), folder / "faults.parquet", compression="zstd")
     count = sum((tally.count for tally in tallies), np.zeros_like(tallies[0].count))
     total = sum((tally.total for tally in tallies), np.zeros_like(tallies[0].total))

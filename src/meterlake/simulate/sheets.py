@@ -25,6 +25,7 @@ from meterlake.simulate.weather import local_seconds
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from meterlake.formats.write import Bytes, Texts
@@ -74,20 +75,30 @@ def _stamps(seconds: Ints) -> Stamps:
     return np.datetime_as_string(seconds.astype("datetime64[s]")).astype(f"S{_SECONDS}")
 
 
-def _joined(before: bytes, stamps: Stamps, after: bytes) -> Texts:
-    return equal_texts(np.char.add(np.char.add(before, stamps), after))
+def _letters(stamps: Stamps) -> Bytes:
+    return np.ascontiguousarray(stamps).view(np.uint8).reshape(-1, _SECONDS)
+
+
+def _ended(stamps: Stamps, after: bytes) -> Texts:
+    """The stamps with ``after`` behind each."""
+    ends = np.tile(np.frombuffer(after, np.uint8), (len(stamps), 1))
+    return equal_texts(np.hstack([_letters(stamps), ends]).view(f"S{_SECONDS + len(after)}")[:, 0])
 
 
 def _spaced(stamps: Stamps) -> Stamps:
     """The same stamps with a space in place of the T."""
-    letters = np.ascontiguousarray(stamps).view(np.uint8).reshape(-1, _SECONDS).copy()
+    letters = _letters(stamps).copy()
     letters[:, 10] = ord(" ")
-    return letters.reshape(-1).view(f"S{_SECONDS}")
+    return letters.view(f"S{_SECONDS}")[:, 0]
 
 
 def _starts(batch: Batch) -> Ints:
     """Start of every slot, seconds since 1970 UTC."""
     return batch.series.start_s + np.arange(batch.amounts.shape[1]) * batch.series.interval_s
+
+
+def _paired(left: Sequence[str], right: Sequence[str]) -> list[str]:
+    return [f"{one},{other}," for one, other in zip(left, right, strict=True)]
 
 
 class _Text:
@@ -103,7 +114,7 @@ class _Text:
 
     def _append(self, text: Bytes) -> None:
         """Write all of ``text``: one call may take less."""
-        left = memoryview(np.ascontiguousarray(text))
+        left = memoryview(text.data)
         while left:
             left = left[self._file.write(left) :]
 
@@ -118,11 +129,9 @@ class _Wide(_Text):
         super().__init__(path, fleet, f"meter,channel,date,{times}\n")
 
     def write(self, batch: Batch, order: Ints) -> None:
-        heads = texts(
-            f"{meter},{channel}," for meter, channel in zip(batch.series.meters, batch.series.channels, strict=True)
-        )
         days = _stamps(_starts(batch)[:: batch.day_slots]).astype("S10")
-        self._append(wide_rows(heads, equal_texts(days), batch.records(), order))
+        heads = _paired(batch.series.meters, batch.series.channels)
+        self._append(wide_rows(texts(heads), equal_texts(days), batch.records(), order))
 
 
 _HEADINGS: Final = {
@@ -145,19 +154,19 @@ class _Long(_Text):
         starts, meters = _starts(batch), batch.series.meters
         match self._name:
             case "csv":
-                heads = [f"{meter},{channel}," for meter, channel in zip(meters, batch.series.channels, strict=True)]
-                stamps = _joined(b"", _stamps(starts), b"Z,")
+                heads = _paired(meters, batch.series.channels)
+                stamps = _ended(_stamps(starts), b"Z,")
             case "lcl":
                 heads = [f"{meter}," for meter in meters]
-                stamps, before, after = _joined(b"", _spaced(_stamps(starts)), b","), b" ", b" \n"
+                stamps, before, after = _ended(_spaced(_stamps(starts)), b","), b" ", b" \n"
             case "lcl-raw":
-                rates = self._fleet.night_rate[batch.point]
-                heads = [f"{meter},{'ToU' if night else 'Std'}," for meter, night in zip(meters, rates, strict=True)]
-                stamps, before, after = _joined(b"", _spaced(_stamps(starts)), b".0000000,"), b" ", b" \r\n"
+                night = self._fleet.night_rate[batch.point]
+                heads = _paired(meters, np.where(night, "ToU", "Std").tolist())
+                stamps, before, after = _ended(_spaced(_stamps(starts)), b".0000000,"), b" ", b" \r\n"
             case _:
                 heads = [f"{meter}," for meter in meters]
                 local = local_seconds(self._fleet.profile.zone, starts)
-                stamps = _joined(b"", _spaced(_stamps(local)), b",KWH,")
+                stamps = _ended(_spaced(_stamps(local)), b",KWH,")
         self._append(long_rows(texts(heads), stamps, batch.amounts, order, before=before, after=after))
 
 

@@ -51,7 +51,7 @@ def _offset(zone: ZoneInfo, seconds: int) -> int:
 
 
 def _drift(key: Keys, seconds: Ints, spacing_s: int) -> Floats:
-    """Smooth noise of mean 0 and, at its nodes, standard deviation 1 (twelve-fold sum of uniforms cut to four)."""
+    """Smooth noise of mean 0 and, at its nodes, standard deviation 1: a sum of four uniforms, scaled."""
     node = seconds // spacing_s
     low, high = (
         np.sum([uniform(stream(key, part), node + side) for part in range(4)], axis=0) for side in (0, 1)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
 
+from meterlake.adapters.memory import MemoryLake
 from meterlake.blocks import BLOCK_SCHEMA
+from meterlake.ids import PARTITIONS
 from meterlake.intervals import block_slots, block_span_s
+from meterlake.ports import Change
+from meterlake.record import DELIVERY_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RECEIVED_S: Final = {1: 1_700_000_000, 2: 1_700_100_000, 3: 1_700_050_000}
+"""When the deliveries of handmade readings were received."""
 
 
 class Reading(NamedTuple):
@@ -66,3 +77,18 @@ def _row(meter: str, channel: str, interval: int, start: int, slots: dict[int, R
         "origin": None if len({c.delivery for c in held}) == 1 else runs,
         "filled": len(held), "total": sum(c.amount for c in held),
     }  # fmt: skip
+
+
+def lake_of(readings: list[Reading], cuts: Sequence[int] = ()) -> MemoryLake:
+    """A lake of ``readings``, in one file, or in several cut at the moments ``cuts`` (midnights, seconds)."""
+    lake = MemoryLake()
+    edges = [-(10**12), *cuts, 10**12]
+    piles = [
+        [r for r in readings if low <= r.start - r.start % block_span_s(r.interval) < high]
+        for low, high in pairwise(edges)
+    ]
+    files = [lake.put(block_table(pile), (0, PARTITIONS)) for pile in piles if pile]
+    rows = [{"number": number, "received_at": at * 1_000_000} for number, at in RECEIVED_S.items()]
+    deliveries = pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
+    lake.commit(Change(lake.snapshot(), files, [], "handmade", 1, {"deliveries": deliveries}))
+    return lake

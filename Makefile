@@ -1,0 +1,70 @@
+# The only door: make setup | demo | test | check | fix | bench | docs
+# Needs python3 (3.11 or newer) and make, nothing else; everything is installed into .venv.
+
+PYTHON ?= python3
+SIZE ?= normal
+VENV := .venv
+BENCH_VENV := .venv-bench
+BIN := $(VENV)/bin
+PIP := -m pip --disable-pip-version-check --no-input --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix bench docs lock
+
+help:
+	@echo "make setup   the environment in .venv (every other door calls it)"
+	@echo "make demo    10,000 homes simulated, loaded and asked about; SIZE=small|normal|large or a number"
+	@echo "make test    every test"
+	@echo "make check   style, types and the tidy tests;  make fix  puts right what can be"
+	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|normal|large"
+	@echo "make docs    pages and pictures that are made from the program"
+
+setup: $(VENV)/.done
+
+# The stamp comes last, so that a setup that was cut off is done again.
+$(VENV)/.done: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -c "" 2>/dev/null || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing what requirements.lock names"
+	@$(BIN)/python $(PIP) install --require-hashes --requirement requirements.lock
+	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "compiling kernels"
+	@$(BIN)/python -m meterlake.warm
+	@touch $@
+
+$(BENCH_VENV)/.done: pyproject.toml requirements-bench.lock | setup
+	@$(BENCH_VENV)/bin/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python $(PIP) install --require-hashes --requirement requirements-bench.lock
+	@$(BENCH_VENV)/bin/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/meterlake demo --size $(SIZE)
+
+test: setup
+	@$(BIN)/python -m pytest -n 2
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/tidy
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python docs/generate.py
+
+bench: $(BENCH_VENV)/.done
+	@$(BENCH_VENV)/bin/python -m bench --size $(SIZE)
+
+docs: setup
+	@$(BIN)/python docs/generate.py --pictures
+
+# New versions: run after changing dependencies, and commit the locks.
+lock: setup
+	@$(BIN)/python $(PIP) install uv
+	@for group in dev:requirements bench:requirements-bench; do \
+		$(BIN)/uv pip compile pyproject.toml --quiet --group $${group%%:*} --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file $${group##*:}.lock; done

@@ -1,0 +1,132 @@
+"""The composition root: adapters are chosen here by URL, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from meterlake.errors import Invalid
+from meterlake.query.questions import Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
+
+    from meterlake.check import CheckReport
+    from meterlake.compact import CompactReceipt
+    from meterlake.load import LoadOptions
+    from meterlake.ports import Lake, Registry
+    from meterlake.receipt import Receipt
+    from meterlake.undo import UndoReceipt
+
+    Progress = Callable[[str, int, int], None]
+
+BUCKETS = 64
+
+
+def lake_at(url: str, *, create: bool = False, buckets: int = BUCKETS) -> Lake:
+    """Open the lake at ``url``: a folder (or file: URL) of Delta tables, or ``memory:``.
+
+    Raises:
+        Invalid: the scheme is not known.
+        NotFound: there is no lake and ``create`` is false.
+
+    """
+    match urlsplit(url).scheme:
+        case "" | "file":
+            from meterlake.adapters.delta import DeltaLake
+
+            return DeltaLake(Path(urlsplit(url).path if url.startswith("file:") else url), create=create, buckets=buckets)
+        case "memory":
+            from meterlake.adapters.memory import MemoryLake
+
+            return MemoryLake(url, buckets)
+        case scheme:
+            raise Invalid(f"{scheme}: is no lake that this version knows; give a folder")
+
+
+def registry_at(url: str | None, lake_url: str) -> Registry:
+    """Open the registry at a SQLAlchemy ``url``; None: the SQLite file inside the lake's folder."""
+    from meterlake.adapters.registry import SqlRegistry
+
+    if url is None:
+        folder = urlsplit(lake_url)
+        url = "sqlite://" if folder.scheme == "memory" else f"sqlite:///{Path(folder.path) / 'registry.sqlite'}"
+    return SqlRegistry(url)
+
+
+class Meterlake(Questions):
+    """A lake with its registry, ready for files and questions; made by `open`."""
+
+    def __init__(self, lake: Lake, registry: Registry) -> None:
+        """Put the parts together."""
+        super().__init__(lake, registry)
+        self.lake, self.registry = lake, registry
+
+    def load(
+        self, paths: Sequence[str | Path], options: LoadOptions | None = None, progress: Progress | None = None
+    ) -> Receipt:
+        """Load files, folders, globs and archives; see `meterlake.load.LoadOptions`."""
+        from meterlake.load import Load, LoadOptions
+
+        chosen = options if options is not None else LoadOptions()
+        return Load(self.lake, self.registry, chosen, progress).run([str(path) for path in paths])
+
+    def undo(self, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
+        """Take a load back as a new version."""
+        from meterlake.series import resettle
+        from meterlake.undo import undo
+
+        receipt = undo(self.lake, load_id, dry_run=dry_run)
+        if not dry_run:
+            resettle(self.lake, self.registry)
+        return receipt
+
+    def loads(self) -> list[dict[str, Any]]:
+        """Receipts of all loads, newest first; one that was undone says by which version."""
+        import json
+
+        operations = self.lake.records("operations").to_pylist()
+        undone = {o["load_id"]: o["version"] for o in operations if o["operation"] == "undo"}
+        receipts = [
+            json.loads(o["receipt"])
+            | {"landed_at": o["landed_at"].isoformat().replace("+00:00", "Z"), "undone_by": undone.get(o["load_id"])}
+            for o in operations
+            if o["operation"] == "load"
+        ]
+        return sorted(receipts, key=lambda receipt: -receipt["version"])
+
+    def quarantine(self, load_id: str | None = None) -> pa.Table:
+        """Refused readings: load_id, file, line, text, reason, count."""
+        import pyarrow.compute as pc
+
+        rows = self.lake.records("quarantine").drop_columns(["delivery"])
+        return rows if load_id is None else rows.filter(pc.equal(rows["load_id"], load_id))
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+        """Read everything back and verify it."""
+        from meterlake.check import check
+
+        return check(self.lake, progress)
+
+    def compact(self, progress: Callable[[int, int], None] | None = None) -> CompactReceipt:
+        """Rewrite the files of many loads into month files."""
+        from meterlake.compact import compact
+
+        return compact(self.lake, progress)
+
+    def sql(self, query: str) -> pa.Table:
+        """Answer a DuckDB query over the views readings, blocks, days, meters and service_points."""
+        from meterlake.sql import run
+
+        return run(self.lake, self.registry, query)
+
+
+def open_lake(url: str = "./lake", registry: str | None = None, *, create: bool = True) -> Meterlake:
+    """Open the lake at ``url``, or make one there."""
+    lake = lake_at(url, create=create)
+    return Meterlake(lake, registry_at(registry, url))
+
+
