@@ -45,6 +45,7 @@ from meterlake.record import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, oper
 from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import MISSING, Kinds, Rejects, Strips
+from meterlake.zones import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -251,7 +252,11 @@ class Load:
         parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]
         strips = Strips.concat(part for part, _ in parts)
         texts = [text for _, part in parts for text in part]
-        settled, rejects = delivery.codec.settle(strips, texts, self.kinds)
+        read, assumed = self.options.read, delivery.codec.assumed if delivery.codec else {}
+        settled, rejects = settle(
+            strips, texts, self.kinds, read.zone or "UTC", read.stamp or assumed.get("stamp", "start"),
+            self.now_us // 1_000_000,
+        )  # fmt: skip
         self._refuse(delivery, rejects)
         self._store(delivery, 1 << 40, settled)
         delivery.unsettled.clear()

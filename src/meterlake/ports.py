@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     import pyarrow as pa
+
+    from meterlake.registry import TableReceipt
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,3 +93,35 @@ class Lake(Protocol):
 
     def reserve(self, count: int) -> int:
         """Reserve ``count`` delivery numbers for ever; return the first."""
+
+
+class Registry(Protocol):
+    """Customers, service points and meters, and what is known of each meter-channel's series."""
+
+    url: str
+
+    def table(self, name: str, at: datetime | None = None) -> pa.Table:
+        """Return ``customers``, ``service_points`` or ``meters``: all rows as they follow one another, or those of a moment.
+
+        Columns are those of `registry.SHAPES` and ``extra``. Meters known by their readings alone are
+        among ``meters``, without a service point.
+        """
+
+    def installations(self, id_: str) -> pa.Table:
+        """Return the stays (registry.INSTALLATION_SCHEMA) of a meter or at a service point, by start; none if unknown."""
+
+    def import_tables(self, tables: Mapping[str, pa.Table]) -> Mapping[str, TableReceipt]:
+        """Take over rows of registry.SHAPES by table, all of them or none; a changed row supersedes the older one."""
+
+    def series(self, meter_ids: pa.Array | None = None) -> pa.Table:
+        """Return what is known of the series (registry.SERIES_STATE) of some meters, or of all."""
+
+    def update_series(self, rows: pa.Table, version: int, *, whole: bool = False) -> int:
+        """Take over what a lake's version did to its series (merge.SERIES_SCHEMA); return how many series are new.
+
+        A version that was taken over before changes nothing. With ``whole`` the rows are those of the whole
+        lake at ``version``, counted anew: they replace all that was known.
+        """
+
+    def series_version(self) -> int:
+        """Newest version of the lake that the series cover without a gap; 0 for none."""

@@ -182,23 +182,30 @@ def _lists(array: pa.Array) -> tuple[Ints, pa.Array]:
     return borders - first, array.values.slice(first, int(borders[-1]) - first)
 
 
-def _strings(array: pa.Array) -> tuple[Ints, Array]:
-    """Runs of equal strings: the n + 1 borders of the runs, and the string of each as bytes."""
+def id_bytes(array: pa.Array) -> Array:
+    """Strings without nulls as an array of bytes of one width; their order is that of the strings."""
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     kind = "i8" if pa.types.is_large_string(array.type) else "i4"
+    if not len(array):
+        return np.empty(0, "S1")
     offsets = np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
     content = np.frombuffer(array.buffers()[2] or b"", np.uint8)
     lengths = np.diff(offsets)
-    longest = int(lengths.max(initial=1)) or 1
+    longest = int(lengths.max()) or 1
     text = np.zeros((len(array), longest), np.uint8)
-    if len(lengths) and (lengths == longest).all():
+    if (lengths == longest).all():
         text[:] = content[offsets[0] : offsets[-1]].reshape(len(array), longest)
     else:
         at = np.arange(longest)
         inside = at < lengths[:, None]
         text[inside] = content[(offsets[:-1, None] + at)[inside]]
-    names = text.view(f"S{longest}").reshape(-1)
+    return text.view(f"S{longest}").reshape(-1)
+
+
+def _strings(array: pa.Array) -> tuple[Ints, Array]:
+    """Runs of equal strings: the n + 1 borders of the runs, and the string of each as bytes."""
+    names = id_bytes(array)
     heads = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.empty(0, np.int64)
     return np.append(heads, len(names)), names[heads]
 

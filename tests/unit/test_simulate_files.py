@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +22,7 @@ from meterlake.simulate import FORMATS, Simulated, SimulateOptions, amounts, pla
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 Reading = tuple[str, str, datetime, int | None]
 """Meter, channel, start, amount in milli units or None for a blank."""
@@ -94,7 +94,10 @@ def _nem12(path: Path) -> Iterator[Reading]:
             count = 1440 // step
             begin = datetime.strptime(row[1], "%Y%m%d").replace(tzinfo=AEST)
             starts = [begin + timedelta(minutes=step * slot) for slot in range(count)]
-            day = [(meter, channel, start, _milli(value)) for start, value in zip(starts, row[2 : 2 + count], strict=True)]
+            day = [
+                (meter, channel, start, _milli(value))
+                for start, value in zip(starts, row[2 : 2 + count], strict=True)
+            ]
             assert row[2 + count] in {"A", "V"}
         if row[0] == "400" and row[3] == "N":
             for slot in range(int(row[1]) - 1, int(row[2])):
@@ -113,7 +116,12 @@ def _blocks(path: Path) -> Iterator[Reading]:
         values = row["values"] or row["wide_values"]
         for slot, value in enumerate(values):
             start = row["start"] + timedelta(seconds=row["interval_s"] * slot)
-            yield row["meter_id"], row["channel"], start, None if value is None else value * 10 ** row["scale"]
+            yield (
+                row["meter_id"],
+                row["channel"],
+                start,
+                None if value is None else value * 10 ** row["scale"],
+            )
 
 
 def read(paths: Iterable[Path], form: str, zone: ZoneInfo) -> list[Reading]:
@@ -154,7 +162,12 @@ def clean(asked: SimulateOptions) -> dict[tuple[str, str, datetime], int]:
     begin = int(datetime.combine(asked.start, datetime.min.time(), UTC).timestamp()) - shift
     slots = asked.days * 86_400 // asked.interval_s
     found = {}
-    for channel, letter in (("electricity.import", "E"), ("electricity.export", "E"), ("gas.import", "G"), ("water.import", "W")):
+    for channel, letter in (
+        ("electricity.import", "E"),
+        ("electricity.export", "E"),
+        ("gas.import", "G"),
+        ("water.import", "W"),
+    ):
         if asked.format in ELECTRIC and channel != "electricity.import":
             continue
         if asked.format == "nem12" and letter != "E":
@@ -187,7 +200,9 @@ def test_every_format_reads_back_as_the_kernel_made_it(form: str, tmp_path: Path
 def test_the_totals_beside_the_files_are_what_is_in_them_after_all_faults(form: str, tmp_path: Path) -> None:
     made = simulate(tmp_path, options(format=form, faults=EVERY_FAULT))
     readings = read(made.files, form, ZONE)
-    filled = {(meter, channel, start): amount for meter, channel, start, amount in readings if amount is not None}
+    filled = {
+        (meter, channel, start): amount for meter, channel, start, amount in readings if amount is not None
+    }
     told = summary(made)
     assert told["received"] == made.readings == len(readings)
     assert told["blank"] == sum(amount is None for *_, amount in readings)
@@ -213,13 +228,17 @@ def test_same_options_give_the_same_bytes_whatever_the_number_of_threads(form: s
     assert written(tmp_path / "1") != written(tmp_path / "other")
 
 
-def test_how_the_work_is_cut_changes_no_value_and_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_work_is_cut_changes_no_value_and_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = EVERY_FAULT | {"reordered": 0.0}
     whole = simulate(tmp_path / "whole", options(faults=values, files=1))
     monkeypatch.setattr("meterlake.simulate.batches.BATCH_VALUES", 60)
     parts = simulate(tmp_path / "parts", options(faults=values, files=7))
     assert sorted(read(whole.files, "wide", ZONE)) == sorted(read(parts.files, "wide", ZONE))
-    one, other = (pq.read_table(made.folder / "truth" / "faults.parquet").to_pylist() for made in (whole, parts))
+    one, other = (
+        pq.read_table(made.folder / "truth" / "faults.parquet").to_pylist() for made in (whole, parts)
+    )
     assert Counter(str(row) for row in one) == Counter(str(row) for row in other)
 
 
@@ -237,11 +256,16 @@ def _slots(row: dict[str, Any]) -> Iterator[tuple[str, str, datetime]]:
         start += timedelta(minutes=30)
 
 
-def _inject(tmp_path: Path, fault: str, share: float, **changes: Any) -> tuple[Any, Any, list[dict[str, Any]]]:
+def _inject(
+    tmp_path: Path, fault: str, share: float, **changes: Any
+) -> tuple[Any, Any, list[dict[str, Any]]]:
     """True and faulty amounts by slot, and the truth about the one fault."""
     asked = options(faults={fault: share}, points=120, **changes)
     made = simulate(tmp_path, asked)
-    found = {(meter, channel, start): amount for meter, channel, start, amount in read(made.files, asked.format, ZONE)}
+    found = {
+        (meter, channel, start): amount
+        for meter, channel, start, amount in read(made.files, asked.format, ZONE)
+    }
     truth = _by_fault(made)
     assert len(truth) == 1
     return clean(asked), found, next(iter(truth.values()))
@@ -365,9 +389,13 @@ def test_the_registry_knows_every_meter_that_reads_and_only_those(tmp_path: Path
 
 
 def test_utilities_and_intervals_are_those_asked_for(tmp_path: Path) -> None:
-    made = simulate(tmp_path, options(utilities=("water",), interval_s=5, format="blocks", points=2, files=None))
+    made = simulate(
+        tmp_path, options(utilities=("water",), interval_s=5, format="blocks", points=2, files=None)
+    )
     blocks = [row for path in made.files for row in pq.read_table(path).to_pylist()]
-    assert {(row["channel"], row["interval_s"], len(row["values"])) for row in blocks} == {("water.import", 5, 720)}
+    assert {(row["channel"], row["interval_s"], len(row["values"])) for row in blocks} == {
+        ("water.import", 5, 720)
+    }
     assert len(blocks) == 2 * 3 * 24
     assert made.readings == 2 * 3 * 17_280
 
@@ -397,7 +425,9 @@ def test_a_folder_that_holds_a_simulation_is_left_alone(tmp_path: Path) -> None:
         ({"format": "lcl", "utilities": ("gas",)}, "electricity only"),
     ],
 )
-def test_a_format_that_cannot_hold_it_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_format_that_cannot_hold_it_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(Invalid, match=message):
         simulate(tmp_path / "out", options(**changes))
     assert not (tmp_path / "out").exists()

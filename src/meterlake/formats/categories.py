@@ -29,7 +29,8 @@ TOKEN_MAX: Final = 64
 NEW: Final = -1
 TOO_LONG: Final = -2
 
-NUMBER, REASON, INTERVAL, MULTIPLIER, POWER, WRONG_UNIT = range(6)
+FACTS: Final = 6
+NUMBER, REASON, INTERVAL, MULTIPLIER, POWER, WRONG_UNIT = range(FACTS)
 """Columns of ``Table.facts``."""
 
 _QUALITIES: Final = {
@@ -55,6 +56,15 @@ class Table(NamedTuple):
     tokens: npt.NDArray[np.uint8]
     lengths: Ints
     facts: Ints
+
+
+class Words(NamedTuple):
+    """Where a row's words stand and which are known, as pointers; ``n`` is the number of columns."""
+
+    columns: Any
+    n: int
+    tokens: Any
+    lengths: Any
 
 
 class Meaning(NamedTuple):
@@ -121,28 +131,29 @@ def meaning_of(words: Mapping[str, str], defaults: Defaults) -> Meaning:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def look_up(  # noqa: PLR0913
-    data: Any, starts: Any, stops: Any, columns: Any, tokens: Any, lengths: Any, known: int, last: int
+    data: Any, starts: Any, stops: Any, words: Any, known: int, last: int
 ) -> int:  # pragma: no cover - compiled
-    """Slot of the combination that the row's ``columns`` hold, `NEW` or `TOO_LONG`; ``last`` is tried first."""
-    if len(columns) == 0:
+    """Slot of the combination that the row holds, `NEW` or `TOO_LONG`; ``last`` is tried first."""
+    columns, n, tokens, lengths = words.columns, words.n, words.tokens, words.lengths
+    if n == 0:
         return 0
     for turn in range(-1, known):
         slot = last if turn < 0 else turn
         if slot >= known:
             continue
         alike = True
-        for k in range(len(columns)):
+        for k in range(n):
             at = columns[k]
-            alike = stops[at] - starts[at] == lengths[slot, k]
-            for j in range(lengths[slot, k] if alike else 0):
-                if data[starts[at] + j] != tokens[slot, k, j]:
+            alike = stops[at] - starts[at] == lengths[slot * n + k]
+            for j in range(lengths[slot * n + k] if alike else 0):
+                if data[starts[at] + j] != tokens[(slot * n + k) * TOKEN_MAX + j]:
                     alike = False
                     break
             if not alike:
                 break
         if alike:
             return slot
-    for k in range(len(columns)):
+    for k in range(n):
         if stops[columns[k]] - starts[columns[k]] > TOKEN_MAX:
             return TOO_LONG
     return NEW
@@ -159,7 +170,7 @@ class Categories:
         self.table = Table(
             np.zeros((CAPACITY, len(roles), TOKEN_MAX), np.uint8),
             np.zeros((CAPACITY, len(roles)), np.int64),
-            np.zeros((CAPACITY, 6), np.int64),
+            np.zeros((CAPACITY, FACTS), np.int64),
         )
         if not roles:
             self.learn([])

@@ -18,12 +18,13 @@ BROKEN: Final = 2
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def split(data: Any, i: int, delimiter: int, starts: Any, stops: Any) -> tuple[int, int, int]:  # pragma: no cover
+def split(  # noqa: PLR0913
+    data: Any, i: int, delimiter: int, starts: Any, stops: Any, room: int
+) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """Split the line at ``i``: (fields, position of its newline, `WHOLE` or what is wrong with it).
 
-    Field k is ``data[starts[k]:stops[k]]`` without quotes and blanks; fields beyond the room are counted only.
+    Field k is ``data[starts[k]:stops[k]]`` without quotes and blanks; fields beyond ``room`` are counted only.
     """
-    room = len(starts)
     n, flaw = 0, WHOLE
     while True:
         c = data[i]

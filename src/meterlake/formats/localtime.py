@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit
 
+from meterlake.formats.pointer import pointer
+
+
+class Clock(NamedTuple):
+    """A zone's table as pointers; ``n`` is the number of changes."""
+
+    bounds: Any
+    offsets: Any
+    changes: Any
+    n: int
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def stretch_of(bounds: Any, local: int, hint: int) -> int:  # pragma: no cover - compiled
-    """Index of the stretch that holds ``local`` seconds; ``hint`` is the one of the previous stamp."""
-    if bounds[hint] <= local < bounds[hint + 1]:
+def clock_of(zone: Any) -> Any:  # pragma: no cover - compiled
+    """Return the `Clock` of a zone table."""
+    return Clock(pointer(zone.bounds), pointer(zone.offsets), pointer(zone.changes), len(zone.changes))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def stretch_of(clock: Any, local: int, hint: int) -> int:  # pragma: no cover - compiled
+    """Index of the stretch that holds ``local`` seconds; ``hint`` is the one of the stamp before."""
+    if clock.bounds[hint] <= local < clock.bounds[hint + 1]:
         return hint
-    return np.searchsorted(bounds, local, "right") - 1
+    low, high = 0, 2 * clock.n + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if clock.bounds[middle] <= local:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def first_utc(bounds: Any, offsets: Any, local: int, stretch: int) -> int:  # pragma: no cover - compiled
+def first_utc(clock: Any, local: int, stretch: int) -> int:  # pragma: no cover - compiled
     """UTC of ``local``: the earlier where it exists twice, the moment of change where it never does."""
-    before = offsets[stretch // 2]
-    if stretch % 2 == 1 and offsets[stretch // 2 + 1] > before:
-        return bounds[stretch] - before
+    before = clock.offsets[stretch // 2]
+    if stretch % 2 == 1 and clock.offsets[stretch // 2 + 1] > before:
+        return clock.bounds[stretch] - before
     return local - before
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def is_skipped(offsets: Any, stretch: int) -> bool:  # pragma: no cover - compiled
+def is_skipped(clock: Any, stretch: int) -> bool:  # pragma: no cover - compiled
     """Whether an odd stretch holds times that never exist; else they exist twice."""
-    return offsets[stretch // 2 + 1] > offsets[stretch // 2]
+    return clock.offsets[stretch // 2 + 1] > clock.offsets[stretch // 2]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def local_of(changes: Any, offsets: Any, utc: int) -> int:  # pragma: no cover - compiled
+def local_of(clock: Any, utc: int) -> int:  # pragma: no cover - compiled
     """Local seconds at ``utc``."""
-    return utc + offsets[np.searchsorted(changes, utc, "right")]
+    low, high = 0, clock.n
+    while low < high:
+        middle = (low + high) // 2
+        if clock.changes[middle] <= utc:
+            low = middle + 1
+        else:
+            high = middle
+    return utc + clock.offsets[low]

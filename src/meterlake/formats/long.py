@@ -13,7 +13,7 @@ from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of,
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.lines import Body, body_of, rejects_of, texts_of
-from meterlake.formats.stamps import BAD, ISO, Form, form_of
+from meterlake.formats.stamps import BAD, ISO, ROOM, Form, Script, form_of
 from meterlake.formats.stamps import stamp_of as read_stamp
 from meterlake.ids import MeterIds
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S, is_supported
@@ -106,7 +106,7 @@ class LongCodec:
             np.empty((room, 7), np.int64), np.empty(room, np.int64), np.empty((room, 5), np.int64),
             np.empty((room, 9), np.int64), 0, 0,
         )  # fmt: skip
-        scratch = np.empty(14, np.int64)
+        scratch = np.empty(ROOM, np.int64)
         while True:
             state[rows.KNOWN] = categories.known
             answer = rows.scan_rows(
@@ -243,7 +243,8 @@ def _reads(text: str) -> bool:
     """Whether the ISO path of the kernel reads ``text``."""
     data = np.frombuffer(text.encode() or b"\n", np.uint8)
     none = np.empty(0, np.int64)
-    return not read_stamp(data, 0, len(data), ISO, none, np.empty(14, np.int64))[0] & BAD
+    script = Script(ISO, none, 0, np.empty(ROOM, np.int64))
+    return not read_stamp(data, 0, len(data), script)[0] & BAD
 
 
 def _inferred(codec: LongCodec, head: bytes) -> int:

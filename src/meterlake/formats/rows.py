@@ -12,12 +12,26 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from meterlake.formats.categories import INTERVAL, MULTIPLIER, NEW, NUMBER, POWER, REASON, TOO_LONG, WRONG_UNIT, day_key, look_up
+from meterlake.formats.categories import (
+    FACTS,
+    INTERVAL,
+    MULTIPLIER,
+    NEW,
+    NUMBER,
+    POWER,
+    REASON,
+    TOO_LONG,
+    WRONG_UNIT,
+    Words,
+    day_key,
+    look_up,
+)
 from meterlake.formats.decimals import FAILED, amount_of
 from meterlake.formats.fields import WHOLE, same, split
 from meterlake.formats.lines import R_COUNT, R_LINE, R_REASON, R_START, R_STOP
-from meterlake.formats.localtime import first_utc, is_skipped, local_of, stretch_of
-from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, stamp_of
+from meterlake.formats.localtime import clock_of, first_utc, is_skipped, local_of, stretch_of
+from meterlake.formats.pointer import pointer
+from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, Script, stamp_of
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S
 from meterlake.readings import REASON_CODES
 
@@ -97,11 +111,10 @@ def overfull(data: Any, start: int, stop: int, delimiter: int) -> bool:  # pragm
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _moment(  # noqa: PLR0913
-    data: Any, a: int, b: int, layout: Any, program: Any, bounds: Any, offsets: Any, changes: Any,
-    interval: int, state: Any, room: Any,
+    data: Any, a: int, b: int, layout: Any, script: Any, clock: Any, interval: int, state: Any
 ) -> tuple[int, int, int, int, bool]:  # pragma: no cover - compiled
     """Reason, start (UTC s), length, key and whether the local time exists twice (then start is local)."""
-    status, seconds, shift = stamp_of(data, a, b, layout.mode, program, room)
+    status, seconds, shift = stamp_of(data, a, b, script)
     if status & BAD:
         return _BAD_TIME, 0, 0, 0, False
     is_day = layout.days != FIXED_DAYS and (interval == DAY_S or interval == _SHORT_DAY or interval == _LONG_DAY)
@@ -110,14 +123,14 @@ def _moment(  # noqa: PLR0913
     if status & ABSOLUTE:
         utc = seconds
         if is_day:
-            local = local_of(changes, offsets, utc) if layout.zoned else utc + shift
+            local = local_of(clock, utc) if layout.zoned else utc + shift
     else:
         state[NAIVE] += 1
-        stretch = stretch_of(bounds, local, state[STRETCH])
+        stretch = stretch_of(clock, local, state[STRETCH])
         state[STRETCH] = stretch
-        utc = first_utc(bounds, offsets, local, stretch)
+        utc = first_utc(clock, local, stretch)
         if stretch % 2 == 1 and not is_day:
-            if is_skipped(offsets, stretch):
+            if is_skipped(clock, stretch):
                 return _NONEXISTENT, 0, 0, 0, False
             doubled = True
     reason = _OFF_GRID if status & FRACTION else 0
@@ -130,7 +143,7 @@ def _moment(  # noqa: PLR0913
     length = interval
     if layout.days == CLOCK_DAYS and interval == DAY_S:
         other = begin if layout.ends else local + DAY_S
-        bound = first_utc(bounds, offsets, other, stretch_of(bounds, other, state[STRETCH]))
+        bound = first_utc(clock, other, stretch_of(clock, other, state[STRETCH]))
         start, length = (bound, utc - bound) if layout.ends else (utc, bound - utc)
         if length != DAY_S and length != _SHORT_DAY and length != _LONG_DAY:
             return _NO_INTERVAL, 0, 0, 0, False
@@ -140,7 +153,7 @@ def _moment(  # noqa: PLR0913
 @njit(nogil=True, cache=True, error_model="numpy")
 def _judge(facts: Any, slot: int, reason: int, amount: int) -> int:  # pragma: no cover - compiled
     """Reason or 0 of a reading whose time is known: the first of the interval's, grid's, channel's, value's."""
-    own = facts[slot, REASON]
+    own = facts[slot * FACTS + REASON]
     if own == _NO_INTERVAL or reason == _NO_INTERVAL:
         return _NO_INTERVAL
     if reason:
@@ -149,10 +162,10 @@ def _judge(facts: Any, slot: int, reason: int, amount: int) -> int:  # pragma: n
         return own
     if amount < FAILED + 256:
         found = amount - FAILED
-        if facts[slot, WRONG_UNIT] and found != _NO_VALUE and found != _BAD_NUMBER:
+        if facts[slot * FACTS + WRONG_UNIT] and found != _NO_VALUE and found != _BAD_NUMBER:
             return _UNIT
         return found
-    return _UNIT if facts[slot, WRONG_UNIT] else 0
+    return _UNIT if facts[slot * FACTS + WRONG_UNIT] else 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -161,15 +174,18 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
     state: Any, strips: Any, amounts: Any, rejects: Any, unsettled: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
     """Read rows from ``state[POSITION]`` on until the end (`DONE`) or new words (`LEARN`)."""
-    starts, stops = fields[0], fields[1]
-    bounds, offsets, changes = zone.bounds, zone.offsets, zone.changes
-    tokens, lengths, facts = table.tokens, table.lengths, table.facts
+    size, text = len(data), pointer(data)
+    starts, stops, capacity = pointer(fields[0]), pointer(fields[1]), fields.shape[1]
+    clock = clock_of(zone)
+    script = Script(layout.mode, pointer(program), len(program), pointer(room))
+    known = Words(pointer(words), len(words), pointer(table.tokens), pointer(table.lengths))
+    facts, memory = pointer(table.facts), pointer(state)
     i, line = state[POSITION], state[LINE]
     n, k = state[STRIPS], state[SLOTS]
     meter, meter_length, kind, key, following = state[METER], state[METER_LENGTH], state[KIND], state[KEY], state[NEXT]
     answer = DONE
-    while i < len(data):
-        count, end, flaw = split(data, i, layout.delimiter, starts, stops)
+    while i < size:
+        count, end, flaw = split(text, i, layout.delimiter, starts, stops, capacity)
         if count == 1 and starts[0] == stops[0] and flaw == WHOLE:
             meter_length = -1
             i = end + 1
@@ -179,31 +195,31 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
         a = b = 0
         if flaw != WHOLE or count < layout.needed:
             reason = _MALFORMED
-        elif count > layout.width and overfull(data, stops[layout.width - 1], end, layout.delimiter):
+        elif count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter):
             reason = _MALFORMED
         else:
             if layout.meter >= 0:
                 a, b = starts[layout.meter], stops[layout.meter]
                 if a == b or b - a > METER_MAX:
                     reason = _MALFORMED
-            slot = look_up(data, starts, stops, words, tokens, lengths, state[KNOWN], state[LAST])
+            slot = look_up(text, starts, stops, known, state[KNOWN], state[LAST])
             if slot == TOO_LONG:
                 reason = _MALFORMED
             elif slot == NEW:
                 answer = LEARN
                 break
-            elif facts[slot, REASON] == _MALFORMED:
+            elif facts[slot * FACTS + REASON] == _MALFORMED:
                 reason = _MALFORMED
             state[LAST] = max(slot, 0)
         if reason == 0:
             reason, start, length, code, doubled = _moment(
-                data, starts[layout.time], stops[layout.time], layout, program, bounds, offsets, changes,
-                facts[slot, INTERVAL], state, room,
+                text, starts[layout.time], stops[layout.time], layout, script, clock,
+                facts[slot * FACTS + INTERVAL], memory,
             )  # fmt: skip
             if reason == 0 or reason >= _NO_INTERVAL:
                 amount = amount_of(
-                    data, starts[layout.value], stops[layout.value], layout.mark,
-                    facts[slot, MULTIPLIER], facts[slot, POWER],
+                    text, starts[layout.value], stops[layout.value], layout.mark,
+                    facts[slot * FACTS + MULTIPLIER], facts[slot * FACTS + POWER],
                 )  # fmt: skip
                 reason = _judge(facts, slot, reason, amount)
                 if reason == 0 and not doubled and start > layout.future_s:
@@ -211,7 +227,7 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
             if doubled and (reason == 0 or reason >= _NO_VALUE):
                 u = state[UNSETTLED]
                 unsettled[u, S_METER], unsettled[u, S_LENGTH] = a, b - a
-                unsettled[u, S_NUMBER], unsettled[u, S_KEY] = facts[slot, NUMBER], code
+                unsettled[u, S_NUMBER], unsettled[u, S_KEY] = facts[slot * FACTS + NUMBER], code
                 unsettled[u, S_START], unsettled[u, S_LINE] = start, line
                 unsettled[u, U_AMOUNT] = FAILED + reason if reason else amount
                 unsettled[u, U_START], unsettled[u, U_STOP] = i, end
@@ -225,10 +241,10 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
                 state[REJECTS] += 1
             meter_length = -1
         else:
-            number = facts[slot, NUMBER]
+            number = facts[slot * FACTS + NUMBER]
             if not (
                 start == following and meter_length == b - a and number == kind and code == key
-                and same(data, a, b, data, meter, meter + meter_length)
+                and same(text, a, b, text, meter, meter + meter_length)
             ):  # fmt: skip
                 strips[n, S_METER], strips[n, S_LENGTH], strips[n, S_NUMBER] = a, b - a, number
                 strips[n, S_KEY], strips[n, S_START], strips[n, S_LINE] = code, start, line

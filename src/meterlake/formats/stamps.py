@@ -21,6 +21,8 @@ ISO: Final = 0
 EPOCH_S: Final = 1
 EPOCH_MS: Final = 2
 PROGRAM: Final = 3
+ROOM: Final = 14
+"""Numbers that a program collects, by directive."""
 
 _DIRECTIVES: Final = "YymdHIpMSfbzj"
 _BLANK: Final = 255
@@ -38,6 +40,15 @@ class Form(NamedTuple):
 
     mode: int
     program: Ints
+
+
+class Script(NamedTuple):
+    """A `Form` as the kernels take it, with room for `ROOM` numbers."""
+
+    mode: int
+    program: Any
+    steps: int
+    room: Any
 
 
 def form_of(time_format: str | None) -> Form:
@@ -226,9 +237,11 @@ def _month(data: Any, i: int, stop: int) -> int:  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _run(data: Any, i: int, b: int, program: Any, out: Any) -> int:  # pragma: no cover - compiled
-    """Match ``data[i:b]`` with ``program``; ``out`` is indexed by directive. Position after it, -1: no match."""
-    for step in program:
+def _run(data: Any, i: int, b: int, script: Any) -> int:  # pragma: no cover - compiled
+    """Match ``data[i:b]`` with the script's program. Position after what matches, -1: no match."""
+    out = script.room
+    for k in range(script.steps):
+        step = script.program[k]
         if step == _BLANK:
             first = i
             while i < b and (data[i] == 32 or data[i] == 9):
@@ -286,11 +299,13 @@ def _run(data: Any, i: int, b: int, program: Any, out: Any) -> int:  # pragma: n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _programmed(data: Any, a: int, b: int, program: Any, out: Any) -> tuple[int, int, int]:  # pragma: no cover
+def _programmed(data: Any, a: int, b: int, script: Any) -> tuple[int, int, int]:  # pragma: no cover
     """Run the program and put its numbers together as strptime does."""
-    out[:] = -1
+    out = script.room
+    for k in range(ROOM):
+        out[k] = -1
     out[11] = 0
-    if _run(data, a, b, program, out) != b:
+    if _run(data, a, b, script) != b:
         return BAD, 0, 0
     year = out[0] if out[0] >= 0 else out[1] if out[1] >= 0 else 1900
     month = out[2] if out[2] >= 0 else out[10] if out[10] >= 0 else 1
@@ -313,15 +328,13 @@ def _programmed(data: Any, a: int, b: int, program: Any, out: Any) -> tuple[int,
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def stamp_of(  # noqa: PLR0913
-    data: Any, a: int, b: int, mode: int, program: Any, out: Any
-) -> tuple[int, int, int]:  # pragma: no cover - compiled
+def stamp_of(data: Any, a: int, b: int, script: Any) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """Status bits, seconds since 1970 and offset (s) of the stamp ``data[a:b]``.
 
-    Seconds are UTC where the status has `ABSOLUTE`, else those of the local clock. ``out`` is room for 14 numbers.
+    Seconds are UTC where the status has `ABSOLUTE`, else those of the local clock.
     """
-    if mode == ISO:
+    if script.mode == ISO:
         return _iso(data, a, b)
-    if mode == PROGRAM:
-        return _programmed(data, a, b, program, out)
-    return _epoch(data, a, b, 1 if mode == EPOCH_S else 1000)
+    if script.mode == PROGRAM:
+        return _programmed(data, a, b, script)
+    return _epoch(data, a, b, 1 if script.mode == EPOCH_S else 1000)

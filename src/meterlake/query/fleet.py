@@ -254,7 +254,7 @@ def _mixed_sums(view: View, group: Group, asked: Asked) -> Tally:
     """What one meter-channel of several lengths changes: off what is covered, on what is expected of it."""
     start, stop = asked.span
     name = view.memory.channels.names[group.channel]
-    billing = asked.places.billing.get(group.meter)
+    billing = asked.places.billing(group.meter)
     every = every_cell(view, group.meter, name, asked.span)
     counted = counted_cells(view, group.meter, name, asked.span, billing)
     own = every.where(every.filled & (every.start >= start) & (every.start < stop))
@@ -348,7 +348,7 @@ def _covered(
     """What is counted twice of one meter-channel, with its sign turned: meter index, channel, amount, filled."""
     name = view.memory.channels.names[group.channel]
     every = every_cell(view, group.meter, name, span)
-    counted = counted_cells(view, group.meter, name, span, places.billing.get(group.meter))
+    counted = counted_cells(view, group.meter, name, span, places.billing(group.meter))
     amount = filled = 0
     for cells, sign in ((every.where(every.filled), -1), (counted, 1)):
         own = (cells.start >= span[0]) & (cells.start < span[1])
@@ -381,9 +381,7 @@ def at_moment(view: View, moment: int, places: Places) -> Values:
         return Values(np.empty(0, "S1"), _NONE, _NONE, _NONE, _NONE, np.empty(0, bool), np.empty(0, np.uint8))
     values = Values(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     rank = ranks(values.seconds, None)
-    if places.billing:
-        billed = np.array([places.billing.get(name.decode(), 0) for name in values.meter.tolist()])
-        rank = np.where(billed == values.seconds, -1, rank)
+    rank = np.where(places.billings(values.meter) == values.seconds, -1, rank)
     order = np.lexsort((rank, ~values.filled, values.channel, values.meter))
     meter, channel = values.meter[order], values.channel[order]
     best = np.ones(len(order), bool)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from meterlake.strips import Ints
 
@@ -35,11 +35,26 @@ class Places:
     start: Ints
     stop: Ints
     label: Ints
-    billing: Mapping[str, int]
-    """Length (s) that is billed, for meters that have one."""
+    billed: Ints
+    """Length (s) that is billed during the stay, 0 where none is named."""
 
     def _found(self, meters: Array) -> tuple[Ints, Ints]:
         return np.searchsorted(self.meters, meters, "left"), np.searchsorted(self.meters, meters, "right")
+
+    def billing(self, meter: str) -> int | None:
+        """Length (s) that is billed of ``meter``; None where none is named."""
+        low, high = self._found(np.array([meter.encode()]))
+        lengths = self.billed[int(low[0]) : int(high[0])]
+        return int(lengths.max(initial=0)) or None
+
+    def billings(self, meters: Array) -> Ints:
+        """`billing` of many meters, 0 where none is named."""
+        low, high = self._found(meters)
+        if not self.billed.any():
+            return np.zeros(len(meters), np.int64)
+        known = high > low
+        lengths: Ints = np.where(known, self.billed[np.where(known, low, 0)], 0)
+        return lengths
 
     def codes(self, meters: Array, owner: Ints, moment: Ints) -> Ints:
         """Label of each row by its meter (index of ``meters``) and the moment (s) of its first slot.
@@ -75,5 +90,5 @@ class Places:
 
 
 _NONE: Final = np.empty(0, np.int64)
-NOWHERE: Final = Places([()], np.empty(0, "S1"), _NONE, _NONE, _NONE, {})
+NOWHERE: Final = Places([()], np.empty(0, "S1"), _NONE, _NONE, _NONE, _NONE)
 """The places of a lake without a registry."""

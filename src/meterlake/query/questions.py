@@ -19,7 +19,7 @@ from meterlake.query import single
 from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
 from meterlake.query.kept import BUDGET_BYTES, Kept
 from meterlake.query.places import Places
-from meterlake.query.subject import Subject, places, subject
+from meterlake.query.subject import Atlas, Subject, subject
 from meterlake.query.view import Memory, View
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Questions:
     def __init__(self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES) -> None:
         """Ask ``lake``, with what ``registry`` knows of meters and places; keep at most ``kept_bytes``."""
         self._lake, self._registry = lake, registry
+        self._atlas = Atlas(registry)
         self._memory = Memory(Kept(kept_bytes))
         self._now: View | None = None
 
@@ -189,7 +190,7 @@ class Questions:
         """Value of every meter-channel in the interval that holds ``at``; null where that slot is empty."""
         moment = seconds_of(at, zone, "at")
         view = self._view_of(as_of)
-        found = fleets.at_moment(view, moment, places(self._registry, (), 1))
+        found = fleets.at_moment(view, moment, self._atlas.places((), 1))
         names = _names(view)
         channel = names.take(pa.array(found.channel))
         table = pa.table(
@@ -228,7 +229,7 @@ class Questions:
         start, stop = _span(from_, to, zone)
         if step not in STEPS:
             raise Invalid(f"{step!r} is no step: write one of {', '.join(STEPS)}")
-        where = places(self._registry, by, region_digits)
+        where = self._atlas.places(by, region_digits)
         view = self._view_of(as_of)
         asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
         sums = fleets.fleet(view, asked)
@@ -266,7 +267,7 @@ class Questions:
             raise Invalid(f"by {by!r}: write meter or region")
         if n is not None and n < 1:
             raise Invalid(f"n {n}: write 1 or more")
-        where = places(self._registry, () if by == "meter" else ("region",), region_digits)
+        where = self._atlas.places(() if by == "meter" else ("region",), region_digits)
         view = self._view_of(as_of)
         found = fleets.totals(view, (start, stop), where)
         found = fleets.Totals(*(column[found.filled > 0] for column in found))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from meterlake.errors import Invalid
 from meterlake.query.places import ALWAYS, NOWHERE, UNKNOWN, Places
 from meterlake.query.single import Piece
+from meterlake.query.sums import codes_of
+from meterlake.registry import GEOHASH_DIGITS
+from meterlake.slots import id_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +49,13 @@ def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
     """
     if kind not in {None, *KINDS}:
         raise Invalid(f"kind {kind!r}: write service_point or meter")
-    rows = [] if registry is None else registry.installations(id_).to_pylist()
-    spans = registry.installations(id_) if rows and registry is not None else None
-    if spans is None:
+    stays = None if registry is None else registry.installations(id_)
+    if stays is None or not len(stays):
         return Subject([Piece(id_, ALWAYS, (ALWAYS,), None)], "UTC", registered=False)
-    start, stop = seconds(spans["from"], ALWAYS[0]).tolist(), seconds(spans["to"], ALWAYS[1]).tolist()
+    rows = stays.select(["meter_id", "service_point_id", "interval_s", "zone"]).to_pylist()
+    start, stop = seconds(stays["from"], ALWAYS[0]).tolist(), seconds(stays["to"], ALWAYS[1]).tolist()
     at_point = [i for i, row in enumerate(rows) if row["service_point_id"] == id_]
-    zone = next((row["zone"] for row in rows if row.get("zone")), "UTC")
+    zone = next((row["zone"] for row in rows if row["zone"]), "UTC")
     if at_point and kind != "meter":
         pieces = [
             Piece(rows[i]["meter_id"], (start[i], stop[i]), ((start[i], stop[i]),), rows[i]["interval_s"])
@@ -63,54 +68,55 @@ def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
     return Subject([Piece(id_, ALWAYS, installed, billing)], zone, registered=bool(own))
 
 
-def places(registry: Registry | None, by: Sequence[str], digits: int) -> Places:
-    """Stays of all registered meters, labelled with the keys of ``by`` that are about places."""
-    unknown = [key for key in by if key not in KEYS]
-    if unknown:
-        raise Invalid(f"by {', '.join(unknown)}: write any of {', '.join(KEYS)}")
-    if not 1 <= digits <= 12:  # noqa: PLR2004 - a geohash has 1 to 12 characters
-        raise Invalid(f"region digits {digits}: write 1 to 12")
-    keys = [key for key in by if key != "channel"]
-    if registry is None:
-        return NOWHERE if not keys else _empty(keys)
-    meters = registry.table("meters")
-    if not len(meters):
-        return _empty(keys)
-    labels, codes = _point_labels(registry, keys, digits)
-    points = meters["service_point_id"].to_pylist()
-    label = np.array([codes.get(point, UNKNOWN) for point in points], np.int64)
-    names = np.array([name.encode() for name in meters["meter_id"].to_pylist()])
+class Atlas:
+    """Places by what they are split by, made anew whenever the registry gives other tables than before."""
+
+    def __init__(self, registry: Registry | None) -> None:
+        """Ask ``registry``; None: nothing is known of any meter."""
+        self._registry = registry
+        self._tables: tuple[pa.Table, pa.Table | None] | None = None
+        self._made: dict[tuple[tuple[str, ...], int], Places] = {}
+
+    def places(self, by: Sequence[str], digits: int) -> Places:
+        """Stays of all registered meters, labelled with the keys of ``by`` that are about places."""
+        unknown = [key for key in by if key not in KEYS]
+        if unknown:
+            raise Invalid(f"by {', '.join(unknown)}: write any of {', '.join(KEYS)}")
+        if not 1 <= digits <= GEOHASH_DIGITS:
+            raise Invalid(f"region digits {digits}: write 1 to {GEOHASH_DIGITS}")
+        keys = tuple(key for key in by if key != "channel")
+        if self._registry is None:
+            return replace(NOWHERE, labels=[(None,) * len(keys)])
+        meters, points = self._registry.table("meters"), self._registry.table("service_points")
+        if self._tables is None or self._tables[0] is not meters or self._tables[1] is not points:
+            self._tables, self._made = (meters, points), {}
+        made = self._made
+        if (keys, digits) not in made:
+            made[keys, digits] = _places(meters, points, keys, digits)
+        return made[keys, digits]
+
+
+def _places(meters: pa.Table, points: pa.Table, keys: Sequence[str], digits: int) -> Places:
+    labels, codes = _labels(points, keys, digits)
+    backwards = points["service_point_id"].combine_chunks()[::-1]  # the last row of a point is its newest
+    at = pc.index_in(meters["service_point_id"], value_set=backwards).fill_null(-1).to_numpy()
+    label = np.append(codes[::-1], UNKNOWN)[at]
+    names = id_bytes(meters["meter_id"].combine_chunks())
     start, stop = seconds(meters["from"], ALWAYS[0]), seconds(meters["to"], ALWAYS[1])
+    billed = meters["interval_s"].cast(pa.int64()).fill_null(0).to_numpy()
     order = np.lexsort((start, names))
-    billing = {
-        name: length
-        for name, length in zip(meters["meter_id"].to_pylist(), meters["interval_s"].to_pylist(), strict=True)
-        if length
-    }
-    return Places(labels, names[order], start[order], stop[order], label[order], billing)
+    return Places(labels, names[order], start[order], stop[order], label[order], billed[order])
 
 
-def _empty(keys: Sequence[str]) -> Places:
-    return Places([(None,) * len(keys)], NOWHERE.meters, NOWHERE.start, NOWHERE.stop, NOWHERE.label, {})
-
-
-def _point_labels(
-    registry: Registry, keys: Sequence[str], digits: int
-) -> tuple[list[tuple[str | None, ...]], dict[str, int]]:
-    """Distinct labels, and the code of each service point's."""
+def _labels(points: pa.Table, keys: Sequence[str], digits: int) -> tuple[list[tuple[str | None, ...]], Ints]:
+    """Distinct labels, that of an unknown place first, and the code of each service point's."""
     labels: list[tuple[str | None, ...]] = [(None,) * len(keys)]
-    if not keys:
-        return labels, {}
-    points = registry.table("service_points")
-    columns: dict[str, list[Any]] = {
-        "region": [hash_ and hash_[:digits] for hash_ in points["geohash"].to_pylist()],
-        "class": points["class"].to_pylist(),
-    }
-    known = {labels[0]: UNKNOWN}
-    codes = {}
-    for name, *label in zip(points["service_point_id"].to_pylist(), *(columns[key] for key in keys), strict=True):
-        code = known.setdefault(tuple(label), len(labels))
-        if code == len(labels):
-            labels.append(tuple(label))
-        codes[name] = code
-    return labels, codes
+    columns = {"region": pc.utf8_slice_codeunits(points["geohash"], 0, digits), "class": points["class"]}
+    encoded = [columns[key].combine_chunks().dictionary_encode("encode") for key in keys]
+    code, one = codes_of(*(column.indices.to_numpy(zero_copy_only=False) for column in encoded)) if keys else (None, None)
+    if code is None or one is None:
+        return labels, np.zeros(len(points), np.int64)
+    texts = [column.dictionary.to_pylist() for column in encoded]
+    for row in one.tolist():
+        labels.append(tuple(text[column.indices[row].as_py()] for text, column in zip(texts, encoded, strict=True)))
+    return labels, code + 1

@@ -202,7 +202,8 @@ class View:
             part = parts[0]
             rows = part.sheet.rows[part.low : part.high]
             return Held(rows, np.zeros(len(rows), np.int64), np.arange(part.low, part.high), parts)
-        rows = np.concatenate([part.sheet.rows[part.low : part.high] for part in parts])
+        # as plain words: records would have their fields compared in Python, part by part
+        rows = np.concatenate([part.sheet.rows[part.low : part.high].view("i8") for part in parts]).view(ROW)
         sizes = [part.high - part.low for part in parts]
         at = np.concatenate([np.arange(part.low, part.high) for part in parts])
         return Held(rows, np.repeat(np.arange(len(parts)), sizes), at, parts)

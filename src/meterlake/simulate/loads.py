@@ -98,7 +98,7 @@ def _single(values: Floats) -> Singles:
 
 
 def _by_habit(kind: str, local: Ints) -> Floats:
-    weekend = (local // DAY_S + 3) % 7 >= 5  # noqa: PLR2004 - day 0 of 1970 was a Thursday
+    weekend = (local // DAY_S + 3) % 7 >= 5  # day 0 of 1970 was a Thursday
     return at_hours(curves(kind), weekend, local % DAY_S / HOUR_S)
 
 

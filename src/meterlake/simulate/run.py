@@ -137,7 +137,7 @@ def _bounds(options: SimulateOptions, expected: int) -> Ints:
     return np.asarray(np.arange(files + 1, dtype=np.int64) * options.points // files)
 
 
-def _write_file(  # noqa: PLR0913 - all that a thread needs
+def _write_file(
     folder: Path, number: int, fleet: Fleet, scenes: Mapping[str, Scene], points: slice, progress: _Progress
 ) -> _Tally:
     options = fleet.options

@@ -1,0 +1,303 @@
+"""The registry in a SQL database, by default a SQLite file in the lake's folder.
+
+Facts are only added: an import dates the rows that it supersedes and never rewrites what they said. Series
+figures are kept, not recounted; they follow the lake by its versions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import bindparam, create_engine, event, func, insert, or_, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from meterlake.adapters import registry_series
+from meterlake.adapters.registry_schema import METADATA, METERS, STATE, TABLES, VERSIONS, fetch, put, run
+from meterlake.errors import Conflict, Invalid, NotFound
+from meterlake.registry import (
+    INSTALLATION_SCHEMA,
+    SHAPES,
+    TableReceipt,
+    shape_of,
+    successions,
+    valid_at,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from meterlake.ports import Registry
+
+LAYOUT: Final = 1
+"""Number of the tables' layout; a registry of a later one is refused."""
+
+KEPT_ANSWERS: Final = 10_000
+"""Answers kept in memory until the registry changes."""
+
+WAIT_S: Final = 60
+"""How long a writer waits for another one."""
+
+
+class SqlRegistry:
+    """`ports.Registry` in a database that SQLAlchemy reaches by ``url``, such as ``sqlite:///lake/registry.db``."""
+
+    def __init__(self, url: str, *, create: bool = False, buckets: int = 64) -> None:
+        """Open the registry; with ``create`` make its tables where they are missing, for a lake of ``buckets``.
+
+        Raises:
+            NotFound: there is none and ``create`` is not set.
+            Invalid: the URL is not one of a database, or its driver is not installed.
+            Conflict: a later Meterlake wrote it.
+
+        """
+        self.url = url
+        self._engine = _engine(url)
+        self._lock = Lock()
+        self._revision = -1
+        self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
+        try:
+            self.buckets = self._prepare(buckets if create else None)
+        except SQLAlchemyError as error:
+            raise NotFound(
+                f"{url}: the registry cannot be opened ({_reason(error)}); check the URL, or make one with `meterlake init`"
+            ) from error
+
+    def _prepare(self, buckets: int | None) -> int:
+        with self._writing() if buckets is not None else self._reading() as connection:
+            if buckets is not None:
+                METADATA.create_all(connection)
+            state = dict(connection.execute(select(STATE.c.name, STATE.c.number)).tuples().all())
+            if not state and buckets is not None:
+                state = {"layout": LAYOUT, "buckets": buckets, "revision": 0}
+                connection.execute(insert(STATE), [{"name": k, "number": v} for k, v in state.items()])
+                connection.execute(insert(VERSIONS).values(version=0))
+        if state.get("layout", 0) > LAYOUT:
+            raise Conflict(f"{self.url} was written by a later Meterlake: install that version or name another registry")
+        return state["buckets"]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction that is whole or absent; writers wait for each other."""
+        with self._engine.connect().execution_options(meterlake_writes=True) as connection:
+            yield connection
+            connection.commit()
+
+    def _changed(self, connection: Connection) -> None:
+        revision = STATE.c.name == "revision"
+        connection.execute(update(STATE).where(revision).values(number=STATE.c.number + 1))
+
+    def _remembered(self, key: Any, make: Callable[[Connection], pa.Table]) -> pa.Table:
+        """Answer of ``make``, kept until the registry changes."""
+        with self._reading() as connection:
+            revision = connection.exec_driver_sql("SELECT number FROM state WHERE name = 'revision'").scalar_one()
+            with self._lock:
+                if revision != self._revision:
+                    self._kept.clear()
+                    self._revision = revision
+                elif key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+            answer = make(connection)
+        with self._lock:
+            if revision == self._revision:
+                self._kept[key] = answer
+                if len(self._kept) > KEPT_ANSWERS:
+                    self._kept.popitem(last=False)
+        return answer
+
+    # -- customers, service points, meters -------------------------------------------------------------
+
+    def table(self, name: str, at: datetime | None = None) -> pa.Table:
+        """Return all rows of a table as they follow one another, or those that hold at ``at``."""
+        shape_of(name)
+        rows = self._remembered(name, lambda connection: _whole(connection, name))
+        return rows if at is None else valid_at(name, rows, int(at.timestamp() * 1_000_000))
+
+    def installations(self, id_: str) -> pa.Table:
+        """Return the stays of a meter or at a service point, by start."""
+        return self._remembered(("stays", id_), lambda connection: _stays(connection, id_))
+
+    def import_tables(self, tables: Mapping[str, pa.Table]) -> Mapping[str, TableReceipt]:
+        """Take over rows by table, all of them or none.
+
+        ``tables`` have the schemas of `registry.SHAPES` and at most one row an id and ``from``.
+        """
+        now_us = time.time_ns() // 1000
+        with self._writing() as connection:
+            receipts = {name: _take(connection, name, rows, now_us) for name, rows in tables.items()}
+            self._changed(connection)
+        return receipts
+
+    # -- series ----------------------------------------------------------------------------------------
+
+    def series(self, meter_ids: pa.Array | None = None) -> pa.Table:
+        """Return what is known of the series of some meters, or of all, by meter, channel and interval."""
+        with self._reading() as connection:
+            return registry_series.read(connection, meter_ids)
+
+    def update_series(self, rows: pa.Table, version: int, *, whole: bool = False) -> int:
+        """Take over what a version of the lake did to its series; return how many are new."""
+        with self._writing() as connection:
+            if registry_series.covered(connection) >= version or registry_series.holds(connection, version) > whole:
+                return 0
+            new = registry_series.take(connection, rows, self.buckets, whole=whole)
+            registry_series.mark(connection, version, whole=whole)
+            if new:
+                self._changed(connection)
+        return new
+
+    def series_version(self) -> int:
+        """Newest version of the lake that the series cover without a gap; 0 for none."""
+        with self._reading() as connection:
+            return registry_series.covered(connection)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        address = make_url(url)
+        memory = address.get_backend_name() == "sqlite" and address.database in {None, "", ":memory:"}
+        engine = create_engine(address, poolclass=StaticPool if memory else QueuePool)
+    except (ArgumentError, SQLAlchemyError, ImportError) as error:
+        raise Invalid(
+            f"registry {url!r}: {_reason(error)}; write a database URL such as sqlite:///folder/registry.db"
+        ) from error
+    if address.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Lock at once where something will be written: a lock that is raised later cannot wait."""
+    writes = connection.get_execution_options().get("meterlake_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _standing(connection: Connection, name: str) -> pa.Table:
+    """Rows of a table as told, those that were not superseded."""
+    table, schema = TABLES[name], SHAPES[name].schema
+    query = select(*(table.c[column] for column in schema.names)).where(table.c.superseded.is_(None))
+    return fetch(connection, query, schema)
+
+
+def _whole(connection: Connection, name: str) -> pa.Table:
+    rows = successions(name, _standing(connection, name))
+    if name != "meters":
+        return rows
+    seen = registry_series.channels(connection)
+    unknown = seen.filter(pc.invert(pc.is_in(seen["meter_id"], value_set=rows["meter_id"].combine_chunks())))
+    empty = {field.name: pa.nulls(len(unknown), field.type) for field in rows.schema}
+    bare = pa.table(empty | {column: unknown[column] for column in ("meter_id", "channels")}, schema=rows.schema)
+    return pa.concat_tables([rows, bare]).combine_chunks()
+
+
+def _stays(connection: Connection, id_: str) -> pa.Table:
+    """Stays of the meters that are ``id_`` or were ever told to be at ``id_``, those that are about it."""
+    mine = select(METERS.c.meter_id).where(or_(METERS.c.meter_id == id_, METERS.c.service_point_id == id_))
+    schema = SHAPES["meters"].schema
+    query = select(*(METERS.c[column] for column in schema.names)).where(
+        METERS.c.superseded.is_(None), METERS.c.meter_id.in_(mine)
+    )
+    rows = successions("meters", fetch(connection, query, schema))
+    rows = rows.filter(pc.or_kleene(pc.equal(rows["meter_id"], id_), pc.equal(rows["service_point_id"], id_)))
+    if not len(rows):
+        seen = registry_series.channels(connection, id_)
+        rows = pa.Table.from_pylist(seen.to_pylist(), schema=schema)
+    return _with_places(connection, rows.sort_by([("from", "ascending"), ("meter_id", "ascending")]))
+
+
+def _with_places(connection: Connection, meters: pa.Table) -> pa.Table:
+    """``meters`` with the newest row of each one's service point beside it."""
+    table, schema = TABLES["service_points"], SHAPES["service_points"].schema
+    ids = meters["service_point_id"].to_pylist()
+    query = select(*(table.c[column] for column in schema.names)).where(
+        table.c.superseded.is_(None), table.c.service_point_id.in_(set(ids))
+    )
+    points = successions("service_points", fetch(connection, query, schema)).to_pylist()
+    newest = {row["service_point_id"]: row for row in points}
+    columns = [
+        meters[field.name].cast(field.type)
+        if field.name in meters.column_names
+        else pa.array([newest.get(id_, {}).get(field.name) for id_ in ids], field.type)
+        for field in INSTALLATION_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=INSTALLATION_SCHEMA)
+
+
+def _take(connection: Connection, name: str, rows: pa.Table, now_us: int) -> TableReceipt:
+    """Insert the rows that say something new, and date those that they take the place of."""
+    table, shape = TABLES[name], SHAPES[name]
+    keys = [shape.key, "from"] if shape.dated else [shape.key]
+    held = connection.execute(select(func.count()).select_from(table)).scalar_one()
+    if not held:
+        new, changed = rows, rows.slice(0, 0)
+    else:
+        standing = _standing(connection, name)
+        new = rows.take(_unlike(rows, standing, shape.schema.names))
+        changed = new.take(_like(new, standing, keys))
+    conditions = [table.c.superseded.is_(None)]
+    conditions += [table.c[key].is_not_distinct_from(bindparam(f"is_{key}")) for key in keys]
+    replaced = changed.select(keys).rename_columns([f"is_{key}" for key in keys])
+    replaced = replaced.append_column("until", pa.array([now_us] * len(changed), pa.int64()))
+    run(connection, update(table).where(*conditions).values(superseded=bindparam("until")), replaced)
+    put(connection, table, new.append_column("recorded", pa.array(np.full(len(new), now_us))))
+    return TableReceipt(rows=len(rows), added=len(new) - len(changed), changed=len(changed))
+
+
+def _plain(rows: pa.Table, columns: list[str]) -> pa.Table:
+    """Columns without nulls, so that a join takes two empty ones as equal, and row numbers."""
+    plain = []
+    for column in columns:
+        values = rows[column]
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        nothing = "\0" if pa.types.is_string(values.type) else -(2**31)
+        plain.append(values.fill_null(nothing))
+    return pa.table([*plain, pa.array(np.arange(len(rows)))], names=[*columns, "_at"])
+
+
+def _like(rows: pa.Table, others: pa.Table, columns: list[str]) -> pa.Array:
+    """Numbers of the ``rows`` that ``others`` has too, by ``columns``."""
+    return _joined(rows, others, columns, "left semi")
+
+
+def _unlike(rows: pa.Table, others: pa.Table, columns: list[str]) -> pa.Array:
+    """Numbers of the ``rows`` that ``others`` does not have."""
+    return _joined(rows, others, columns, "left anti")
+
+
+def _joined(rows: pa.Table, others: pa.Table, columns: list[str], kind: str) -> pa.Array:
+    right = _plain(others, columns).drop_columns("_at")
+    at = _plain(rows, columns).join(right, columns, join_type=kind)["_at"]
+    return pc.sort_indices(at) if not len(at) else at.combine_chunks().sort()
+
+
+if TYPE_CHECKING:
+    _CONFORMS: type[Registry] = SqlRegistry

@@ -1,0 +1,122 @@
+"""The registry's tables in SQL, and the way between their rows and Arrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text, insert
+
+from meterlake.registry import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+    from sqlalchemy.sql import Executable
+
+ROWS_AT_ONCE: Final = 50_000
+"""Rows that cross between Arrow and the database at once."""
+
+_KINDS: Final = {
+    pa.string(): Text,
+    pa.float64(): Float,
+    pa.int32(): Integer,
+    pa.int64(): BigInteger,
+    pa.timestamp("us", tz="UTC"): BigInteger,
+}
+"""Moments are kept as microseconds since 1970 UTC."""
+
+METADATA: Final = MetaData()
+
+
+def _dated(name: str) -> Table:
+    """Table of rows told at ``recorded`` (µs) and held until ``superseded``, null for those that stand."""
+    shape = SHAPES[name]
+    columns = [Column(column, _KINDS[kind]) for column, kind in shape.columns.items()]
+    return Table(
+        name,
+        METADATA,
+        Column("number", Integer, primary_key=True, autoincrement=True),
+        *columns,
+        Column("extra", Text),
+        Column("recorded", BigInteger, nullable=False),
+        Column("superseded", BigInteger),
+        Index(f"{name}_by_key", shape.key),
+    )
+
+
+TABLES: Final = {name: _dated(name) for name in SHAPES}
+METERS, POINTS = TABLES["meters"], TABLES["service_points"]
+Index("meters_by_point", METERS.c.service_point_id)
+
+SERIES: Final = Table(
+    "series",
+    METADATA,
+    Column("meter_id", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("interval_s", Integer, primary_key=True),
+    Column("bucket", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("first_s", BigInteger, nullable=False),
+    Column("last_s", BigInteger, nullable=False),
+    Column("filled", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""A row a meter-channel and interval; its place (bucket, row) is never given to another."""
+
+BUCKETS: Final = Table(
+    "buckets",
+    METADATA,
+    Column("bucket", Integer, primary_key=True),
+    Column("rows", Integer, nullable=False),
+)
+"""How many rows each bucket has given."""
+
+VERSIONS: Final = Table("versions", METADATA, Column("version", BigInteger, primary_key=True, autoincrement=False))
+"""Versions of the lake that the series hold; the least one stands for all before it."""
+
+STATE: Final = Table(
+    "state",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""``layout`` of these tables, ``buckets`` of the lake, and ``revision``, raised by every change."""
+
+
+def fetch(connection: Connection, query: Executable, schema: pa.Schema) -> pa.Table:
+    """Answer of ``query`` as Arrow; its columns are those of ``schema``, in order."""
+    result = connection.execution_options(stream_results=True).execute(query)
+    batches = []
+    while rows := result.fetchmany(ROWS_AT_ONCE):
+        columns = zip(*rows, strict=True)
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, _stored(schema), strict=True)]
+        batches.append(pa.record_batch([a.cast(t) for a, t in zip(arrays, schema.types, strict=True)], schema=schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _stored(schema: pa.Schema) -> list[pa.DataType]:
+    return [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in schema.types]
+
+
+def tuples(table: pa.Table) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of an Arrow table as the database takes them, some at a time."""
+    stored = table.cast(pa.schema(list(zip(table.column_names, _stored(table.schema), strict=True))))
+    for batch in stored.to_batches(max_chunksize=ROWS_AT_ONCE):
+        yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def put(connection: Connection, into: Table, rows: pa.Table) -> None:
+    """Insert ``rows`` by position: the columns of ``into`` that ``rows`` has."""
+    names: Sequence[str] = rows.column_names
+    run(connection, insert(into).values(dict.fromkeys(names)), rows)
+
+
+def run(connection: Connection, statement: Any, rows: pa.Table) -> None:
+    """Execute ``statement`` once a row of ``rows``, whose columns are its parameters."""
+    compiled = statement.compile(dialect=connection.dialect)
+    order = compiled.positiontup or list(compiled.params)
+    if rows.num_rows:
+        for part in tuples(rows.select(order)):
+            connection.exec_driver_sql(str(compiled), part)
