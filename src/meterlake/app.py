@@ -47,14 +47,14 @@ def lake_at(url: str, *, create: bool = False, buckets: int = BUCKETS) -> Lake:
             raise Invalid(f"{scheme}: is no lake that this version knows; give a folder")
 
 
-def registry_at(url: str | None, lake_url: str) -> Registry:
+def registry_at(url: str | None, lake: Lake, *, create: bool = False) -> Registry:
     """Open the registry at a SQLAlchemy ``url``; None: the SQLite file inside the lake's folder."""
     from meterlake.adapters.registry import SqlRegistry
 
     if url is None:
-        folder = urlsplit(lake_url)
-        url = "sqlite://" if folder.scheme == "memory" else f"sqlite:///{Path(folder.path) / 'registry.sqlite'}"
-    return SqlRegistry(url)
+        here = urlsplit(lake.url)
+        url = "sqlite://" if here.scheme == "memory" else f"sqlite:///{Path(lake.url) / 'registry.db'}"
+    return SqlRegistry(url, create=create, buckets=lake.buckets)
 
 
 class Meterlake(Questions):
@@ -114,8 +114,11 @@ class Meterlake(Questions):
     def compact(self, progress: Callable[[int, int], None] | None = None) -> CompactReceipt:
         """Rewrite the files of many loads into month files."""
         from meterlake.compact import compact
+        from meterlake.series import resettle
 
-        return compact(self.lake, progress)
+        receipt = compact(self.lake, progress)
+        resettle(self.lake, self.registry)
+        return receipt
 
     def sql(self, query: str) -> pa.Table:
         """Answer a DuckDB query over the views readings, blocks, days, meters and service_points."""
@@ -124,9 +127,9 @@ class Meterlake(Questions):
         return run(self.lake, self.registry, query)
 
 
-def open_lake(url: str = "./lake", registry: str | None = None, *, create: bool = True) -> Meterlake:
-    """Open the lake at ``url``, or make one there."""
-    lake = lake_at(url, create=create)
-    return Meterlake(lake, registry_at(registry, url))
-
-
+def open_lake(
+    url: str = "./lake", registry: str | None = None, *, create: bool = True, buckets: int = BUCKETS
+) -> Meterlake:
+    """Open the lake at ``url``; with ``create`` make it, and its registry, where there is none."""
+    lake = lake_at(url, create=create, buckets=buckets)
+    return Meterlake(lake, registry_at(registry, lake, create=create))

@@ -80,8 +80,9 @@ def fold(  # noqa: PLR0913  # pragma: no cover - compiled
     """Fold the strips, in ``order``, into the cells of blocks ``low`` to ``high``; return the repeats.
 
     ``turn`` numbers the classes of equal landing and version by kind, ``rank`` the versions alone.
-    ``winner`` (-1 at first) ends as the strip that holds each cell, ``amount`` as its amount. Where
-    there is one class only, ``late`` and ``late_amount`` are empty and the maximum is kept at once.
+    ``winner`` (-1 at first) ends as the strip that holds each cell, ``amount`` as its amount. Most often
+    no two classes meet in a cell: with ``late`` and ``late_amount`` empty the maximum is kept at once, and -1
+    is returned where they do meet; then all must be done again with these as long as ``winner``.
     Of equal candidates the one of the lowest ``delivery`` stays, whatever the order of their coming.
     """
     many = len(late) > 0
@@ -110,6 +111,8 @@ def fold(  # noqa: PLR0913  # pragma: no cover - compiled
                 else:
                     repeats += 1
                     if turn[kind[w]] != turn[kind[j]]:
+                        if not many:
+                            return -1
                         _settle(c, winner, amount, late, late_amount, kind, rank, quality, sender, delivery)
                         holder[c], held[c] = j, value
                     elif value > held[c] or (

@@ -98,8 +98,9 @@ class Landing:
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
         """Merge all runs, then rewrite the files that hold colliding keys."""
-        runs = self.store.runs(RUN_SLOTS, PARTITIONS // self.lake.buckets)
         total, done = int(self.store.slots.sum()), 0
+        share = max(total // (os.cpu_count() or 1) + 1, RUN_SLOTS // 4)
+        runs = self.store.runs(min(RUN_SLOTS, share), PARTITIONS // self.lake.buckets)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for low, high in pool.map(self._merge_run, runs):
                 done += int(self.store.slots[low:high].sum())

@@ -42,6 +42,7 @@ from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE, REASON_CODES, REASONS
 from meterlake.receipt import FileReceipt, Receipt, amount_texts
 from meterlake.record import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, operation_row, superseded
+from meterlake.series import resettle
 from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import MISSING, Kinds, Rejects, Strips
@@ -305,6 +306,7 @@ class Load:
     def _attempts(self, load_id: str, whole: list[_Delivery]) -> Receipt:
         """Merge and commit; where another commit comes first, merge again on what it left."""
         while True:
+            resettle(self.lake, self.registry)
             base = self.lake.snapshot()
             known = Delivered.read(self.lake)
             landing = Landing(

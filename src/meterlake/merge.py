@@ -10,6 +10,7 @@ the lake's colliding blocks as further strips, and yield merged `Slab`s within a
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,6 +126,18 @@ class KindTable:
 def _dense(keys: Sequence[Any]) -> Codes:
     place = {key: i for i, key in enumerate(sorted(set(keys)))}
     return np.array([place[key] for key in keys], np.int32)
+
+
+_working = threading.local()
+
+
+def _scratch(name: str, size: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Array of ``size`` for this thread to work in, with whatever it held: fresh memory would cost its faults."""
+    held = getattr(_working, name, None)
+    if held is None or len(held) < size:
+        held = np.empty(size, kind)
+        setattr(_working, name, held)
+    return held[:size]
 
 
 class Pile:
@@ -305,15 +318,19 @@ class Grid:
             self._first, self._base, self._number,
         )  # fmt: skip
         size = (high - low) * self.width
-        cell = _Cell(np.full(size, -1, np.int32), np.zeros(size, np.int64))
-        many = bool((table.turn != table.turn[0]).any())
-        order = np.argsort(table.turn[kind], kind="stable") if many else np.empty(0, np.int64)
-        late = np.full(size if many else 0, -1, np.int32)
-        cell.repeats = fold.fold(
-            order, series, kind, strips.start, strips.count, at, strips.amounts, *shape,
-            table.turn, table.rank, table.quality, table.sender, table.delivery,
-            cell.winner, cell.amount, late, np.zeros(len(late), np.int64),
-        )  # fmt: skip
+        cell = _Cell(_scratch("winner", size, np.int32), _scratch("amount", size, np.int64))
+        traits = table.turn, table.rank, table.quality, table.sender, table.delivery
+        for many in (False, True):
+            order = np.argsort(table.turn[kind], kind="stable") if many else np.empty(0, np.int64)
+            late = _scratch("late", size if many else 0, np.int32)
+            cell.winner.fill(-1)
+            late.fill(-1)
+            cell.repeats = fold.fold(
+                order, series, kind, strips.start, strips.count, at, strips.amounts, *shape, *traits,
+                cell.winner, cell.amount, late, _scratch("late_amount", len(late), np.int64),
+            )  # fmt: skip
+            if cell.repeats >= 0:
+                break
         ends, held = np.zeros((high - low, 2), np.int64), np.zeros(len(table.kinds), np.int64)
         blocks = self._rows(kind, table, cell, low, ends, held)
         if cell.repeats == 0 and bool(table.new.all()):

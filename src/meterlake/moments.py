@@ -10,14 +10,16 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
-from meterlake.strips import Ints
 from meterlake.zones import local_to_utc, utc_to_local, zone_table
+
+if TYPE_CHECKING:
+    from meterlake.strips import Ints
 
 STEPS: Final = ("interval", "hour", "day", "month")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -35,7 +37,7 @@ def seconds_of(moment: Moment, zone: str, what: str) -> int:
     A date is the start of that day in ``zone``; a time without offset is local to ``zone``.
     """
     if isinstance(moment, str):
-        moment = _parse(moment.strip(), what)
+        return seconds_of(_parse(moment.strip(), what), zone, what)
     if isinstance(moment, datetime):
         since = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
         seconds = since.days * DAY_S + since.seconds + (since.microseconds > 0)
@@ -50,15 +52,13 @@ def seconds_of(moment: Moment, zone: str, what: str) -> int:
     return seconds
 
 
-def _parse(text: str, what: str) -> Moment:
+def _parse(text: str, what: str) -> date | datetime:
     try:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
         return datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(
-            f"{what} {text!r} is no moment: write 2026-01-31 or 2026-01-31T12:00:00Z"
-        ) from None
+        raise Invalid(f"{what} {text!r} is no moment: write 2026-01-31 or 2026-01-31T12:00:00Z") from None
 
 
 def text_of(seconds: int, zone: str) -> str:

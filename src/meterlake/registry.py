@@ -8,7 +8,6 @@ is its ``to`` takes back the one that was told with this ``from``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,6 +19,8 @@ from meterlake.errors import Invalid
 from meterlake.readings import UTC_US
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy.typing as npt
 
 TEXT: Final = pa.string()
@@ -139,7 +140,9 @@ def geohash(
         letters[:, place // 5] |= (bit << (4 - place % 5)).astype(np.uint8)
     texts = _BASE32[letters].reshape(-1).tobytes()
     fixed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(digits), len(latitude), [pa.array(known).buffers()[1] if len(known) else None, pa.py_buffer(texts)]
+        pa.binary(digits),
+        len(latitude),
+        [pa.array(known).buffers()[1] if len(known) else None, pa.py_buffer(texts)],
     )
     return fixed.cast(pa.binary()).cast(TEXT)
 

@@ -56,7 +56,18 @@ def within(rows: pa.Table, meter_ids: pa.Array) -> pa.Table:
 
 
 def resettle(lake: Lake, registry: Registry) -> None:
-    """Count all meter-channels again where the registry's figures are not of the lake's newest version."""
-    snapshot = lake.snapshot()
-    if registry.series_version() != snapshot.version:
-        registry.replace_series(recount(lake, snapshot), snapshot.version)
+    """Bring the registry's figures to the newest version: count all again where a load's are missing.
+
+    They are missing where a process was cut off between its commit and telling the registry.
+    """
+    snapshot, known = lake.snapshot(), registry.series_version()
+    if known == snapshot.version:
+        return
+    operations = lake.records("operations")
+    made = dict(zip(operations["version"].to_pylist(), operations["operation"].to_pylist(), strict=True))
+    missing = range(known + 1, snapshot.version + 1)
+    if all(made.get(version) == "compact" for version in missing):
+        for version in missing:
+            registry.update_series(SERIES_SCHEMA.empty_table(), version)
+    else:
+        registry.update_series(recount(lake, snapshot), snapshot.version, whole=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from meterlake.errors import Damaged
 from meterlake.intervals import DAY_S, HOUR_S, LOCAL_DAYS_S, MINUTE_S
-from meterlake.strips import Ints
+
+if TYPE_CHECKING:
+    from meterlake.strips import Ints
 
 Bools = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -189,7 +191,9 @@ def id_bytes(array: pa.Array) -> Array:
     kind = "i8" if pa.types.is_large_string(array.type) else "i4"
     if not len(array):
         return np.empty(0, "S1")
-    offsets = np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    offsets = np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array) + 1].astype(
+        np.int64
+    )
     content = np.frombuffer(array.buffers()[2] or b"", np.uint8)
     lengths = np.diff(offsets)
     longest = int(lengths.max()) or 1
@@ -394,5 +398,7 @@ def arrivals_of(page: Page, rows: Ints, slots: Slots, arrivals: Ints) -> Ints:
         borders = np.append(0, np.cumsum(page.borders[rows + 1] - page.borders[rows]))
         for i in np.flatnonzero(uniform < 0).tolist():
             for first, count, delivery in page.sheet.origins.of(int(rows[i])).tolist():
-                when[borders[i] + first : borders[i] + first + count] = arrivals[min(delivery, len(arrivals) - 1)]
+                when[borders[i] + first : borders[i] + first + count] = arrivals[
+                    min(delivery, len(arrivals) - 1)
+                ]
     return when

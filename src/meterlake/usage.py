@@ -8,7 +8,7 @@ Everything asked of a range is a difference of two *prefixes*, what starts befor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ import numpy.typing as npt
 from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.slots import local_day
-from meterlake.strips import Ints
+
+if TYPE_CHECKING:
+    from meterlake.strips import Ints
 
 Array = npt.NDArray[Any]
 
@@ -117,7 +119,7 @@ def gap_intervals(units: Units) -> Ints:
     the longest that fits.
     """
     interval, first = units.interval, units.first
-    if len(interval) < 2 or (interval[1:] == interval[:-1]).all():  # noqa: PLR2004
+    if len(interval) < 2 or (interval[1:] == interval[:-1]).all():
         return interval[:-1]
     end = first + units.slots * interval
     gap = first[1:] - end[:-1]
@@ -153,7 +155,9 @@ def prefix(units: Units, borders: Ints) -> Prefix:
     past = grid_between(borders - end[unit], after[unit], cut=True)
     past = np.where(unit < len(gap) - 1, np.minimum(past, gap[unit]), past)
     expected = grid[unit] + within + np.where(borders > end[unit], past, 0)
-    lead = grid_between(units.first[0] - borders, np.broadcast_to(units.interval[0], borders.shape), cut=False)
+    lead = grid_between(
+        units.first[0] - borders, np.broadcast_to(units.interval[0], borders.shape), cut=False
+    )
     expected = np.where(at < 0, -lead, expected)
     whole = (at >= 0) & (within == units.slots[unit])
     before = np.where(whole, at + 1, unit)
@@ -213,4 +217,3 @@ def newest_between(units: Units, low: int, high: int) -> int | None:
     """When the newest reading of the units from ``low`` to before ``high`` was received, µs."""
     newest = int(units.newest[low:high].max(initial=NEVER))
     return None if newest == NEVER else newest
-

@@ -18,7 +18,8 @@ import sys
 from meterlake.app import Meterlake, lake_at, registry_at
 from meterlake.testing.faults import DyingLake
 url, point, *paths = sys.argv[1:]
-Meterlake(DyingLake(lake_at(url, create=True), int(point)), registry_at(None, url)).load(paths)
+lake = lake_at(url, create=True)
+Meterlake(DyingLake(lake, int(point)), registry_at(None, lake, create=True)).load(paths)
 """
 
 

@@ -45,7 +45,8 @@ def sums_of(questions, meters, low, high, step, zone):
     for meter in meters:
         for listing in questions.history(meter, moment(low), moment(high), step=step, zone=zone).listings:
             for at, a, f, e in zip(
-                *(c.tolist() for c in (listing.start, listing.amount, listing.filled, listing.expected)), strict=True
+                *(c.tolist() for c in (listing.start, listing.amount, listing.filled, listing.expected)),
+                strict=True,
             ):
                 amount[listing.channel, at] += a
                 filled[listing.channel, at] += f
@@ -89,7 +90,9 @@ def test_the_load_curve_is_the_sum_of_slots(readings):
     if all(lengths[key] == 1 for key in one_length):
         rows = questions.fleet(moment(START), moment(START + 5 * DAY)).to_arrow().to_pylist()
         keys = {(r["channel"], r["seconds"], int(r["start"].timestamp())): r for r in rows if r["filled"]}
-        assert {k: (r["amount"], r["filled"]) for k, r in keys.items()} == {k: (wanted[k], count[k]) for k in count}
+        assert {k: (r["amount"], r["filled"]) for k, r in keys.items()} == {
+            k: (wanted[k], count[k]) for k in count
+        }
 
 
 @COMMON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -96,9 +97,9 @@ def test_a_listing_is_the_readings_themselves_and_gaps_are_null(data, zone):
     inside = [r for r in readings if low <= r.start < high]
     (kept,) = questions.history(*asked, zone=zone, gaps="keep").listings
     (dropped,) = questions.history(*asked, zone=zone).listings
-    assert list(zip(dropped.start.tolist(), dropped.amount.tolist(), dropped.quality.tolist(), strict=True)) == [
-        (r.start, r.amount, r.quality) for r in inside
-    ]
+    assert list(
+        zip(dropped.start.tolist(), dropped.amount.tolist(), dropped.quality.tolist(), strict=True)
+    ) == [(r.start, r.amount, r.quality) for r in inside]
     interval, phase = readings[0].interval, readings[0].start % readings[0].interval
     grid = [s for s in range(low - low % interval - interval + phase, high, interval) if s >= low]
     assert kept.start.tolist() == grid
@@ -156,7 +157,7 @@ def local_days(zone, first, days, holes=()):
     ]
     return [
         Reading("m1", CHANNEL, stop - start, start, 1000 + k)
-        for k, (start, stop) in enumerate(zip(midnights, midnights[1:], strict=False)) if k not in holes
+        for k, (start, stop) in enumerate(itertools.pairwise(midnights)) if k not in holes
     ]  # fmt: skip
 
 
@@ -167,7 +168,9 @@ def test_time_that_two_series_cover_is_counted_once(data, zone, lengths):
     coarse = data.draw(readings_of(lengths[1], SPRING + data.draw(st.sampled_from([0, DAY])), 2))
     daily = local_days(zone, date(2024, 3, 30), 2, holes=data.draw(st.sets(st.integers(0, 1), max_size=1)))
     readings = fine + coarse + data.draw(st.sampled_from([[], daily]))
-    questions = Questions(lake_of(readings, data.draw(st.sampled_from([(), (SPRING + DAY, SPRING + 2 * DAY)]))))
+    questions = Questions(
+        lake_of(readings, data.draw(st.sampled_from([(), (SPRING + DAY, SPRING + 2 * DAY)])))
+    )
     low = SPRING + data.draw(st.integers(-DAY, 2 * DAY))
     high = low + data.draw(st.integers(1, 4 * DAY))
     inside = [r for r in counted(readings) if low <= r.start < high]
@@ -178,7 +181,9 @@ def test_time_that_two_series_cover_is_counted_once(data, zone, lengths):
     assert int(days.filled.sum()) == days.passport.filled == month.passport.filled == len(inside)
     (every,) = questions.history(*asked, zone=zone).listings
     listed = sorted((r.start, r.interval, r.amount) for r in readings if low <= r.start < high)
-    assert list(zip(every.start.tolist(), every.seconds.tolist(), every.amount.tolist(), strict=True)) == listed
+    assert (
+        list(zip(every.start.tolist(), every.seconds.tolist(), every.amount.tolist(), strict=True)) == listed
+    )
 
 
 @pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Asia/Kolkata"])

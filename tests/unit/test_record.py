@@ -53,7 +53,7 @@ def row(meter: str, slot: int, milli: int, quality: str = "actual") -> dict:
 
 def load(lake: Lake, path: Path, at: int, **options: object) -> Receipt:
     received = datetime(2026, 2, 1, tzinfo=UTC) + timedelta(hours=at)
-    registry = SqlRegistry("sqlite://")
+    registry = SqlRegistry("sqlite://", create=True)
     return Load(lake, registry, LoadOptions(received_at=received, **options)).run([str(path)])
 
 
@@ -122,7 +122,7 @@ def test_a_delivery_known_by_content_changes_nothing_in_another_load(tmp_path: P
     load(lake, correction, 1, source="x")
     corrected = everything(lake)
     other = write(tmp_path / "c.parquet", [row("m2", 0, 1)])
-    registry = SqlRegistry("sqlite://")
+    registry = SqlRegistry("sqlite://", create=True)
     receipt = Load(lake, registry, LoadOptions(source="x")).run([str(first), str(other)])
     assert receipt.count("stored") == 1
     assert receipt.count("duplicate") == 47

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import bindparam, create_engine, event, func, insert, or_, select, update
+from sqlalchemy import bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from meterlake.adapters import registry_series
-from meterlake.adapters.registry_schema import METADATA, METERS, STATE, TABLES, VERSIONS, fetch, put, run
+from meterlake.adapters.registry_schema import METADATA, STATE, TABLES, VERSIONS, fetch, fetched, put, run
+from meterlake.adapters.registry_stays import QUERY, stays
 from meterlake.errors import Conflict, Invalid, NotFound
 from meterlake.registry import (
-    INSTALLATION_SCHEMA,
     SHAPES,
     TableReceipt,
     shape_of,
@@ -64,6 +64,7 @@ class SqlRegistry:
         """
         self.url = url
         self._engine = _engine(url)
+        self._stays = str(QUERY.compile(dialect=self._engine.dialect))
         self._lock = Lock()
         self._revision = -1
         self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
@@ -84,8 +85,10 @@ class SqlRegistry:
                 connection.execute(insert(STATE), [{"name": k, "number": v} for k, v in state.items()])
                 connection.execute(insert(VERSIONS).values(version=0))
         if state.get("layout", 0) > LAYOUT:
-            raise Conflict(f"{self.url} was written by a later Meterlake: install that version or name another registry")
-        return state["buckets"]
+            raise Conflict(
+                f"{self.url} was written by a later Meterlake: install that version or name another registry"
+            )
+        return int(state["buckets"])
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -106,7 +109,7 @@ class SqlRegistry:
     def _remembered(self, key: Any, make: Callable[[Connection], pa.Table]) -> pa.Table:
         """Answer of ``make``, kept until the registry changes."""
         with self._reading() as connection:
-            revision = connection.exec_driver_sql("SELECT number FROM state WHERE name = 'revision'").scalar_one()
+            revision = fetched(connection, "SELECT number FROM state WHERE name = 'revision'")[0][0]
             with self._lock:
                 if revision != self._revision:
                     self._kept.clear()
@@ -132,7 +135,7 @@ class SqlRegistry:
 
     def installations(self, id_: str) -> pa.Table:
         """Return the stays of a meter or at a service point, by start."""
-        return self._remembered(("stays", id_), lambda connection: _stays(connection, id_))
+        return self._remembered(("stays", id_), lambda connection: stays(connection, self._stays, id_))
 
     def import_tables(self, tables: Mapping[str, pa.Table]) -> Mapping[str, TableReceipt]:
         """Take over rows by table, all of them or none.
@@ -155,7 +158,10 @@ class SqlRegistry:
     def update_series(self, rows: pa.Table, version: int, *, whole: bool = False) -> int:
         """Take over what a version of the lake did to its series; return how many are new."""
         with self._writing() as connection:
-            if registry_series.covered(connection) >= version or registry_series.holds(connection, version) > whole:
+            if (
+                registry_series.covered(connection) >= version
+                or registry_series.holds(connection, version) > whole
+            ):
                 return 0
             new = registry_series.take(connection, rows, self.buckets, whole=whole)
             registry_series.mark(connection, version, whole=whole)
@@ -211,44 +217,14 @@ def _whole(connection: Connection, name: str) -> pa.Table:
     rows = successions(name, _standing(connection, name))
     if name != "meters":
         return rows
-    seen = registry_series.channels(connection)
-    unknown = seen.filter(pc.invert(pc.is_in(seen["meter_id"], value_set=rows["meter_id"].combine_chunks())))
+    seen = registry_series.read(connection, None)
+    is_known = pc.is_in(seen["meter_id"], value_set=rows["meter_id"].combine_chunks())
+    unknown = registry_series.channels(seen.filter(pc.invert(is_known)))
     empty = {field.name: pa.nulls(len(unknown), field.type) for field in rows.schema}
-    bare = pa.table(empty | {column: unknown[column] for column in ("meter_id", "channels")}, schema=rows.schema)
+    bare = pa.table(
+        empty | {column: unknown[column] for column in ("meter_id", "channels")}, schema=rows.schema
+    )
     return pa.concat_tables([rows, bare]).combine_chunks()
-
-
-def _stays(connection: Connection, id_: str) -> pa.Table:
-    """Stays of the meters that are ``id_`` or were ever told to be at ``id_``, those that are about it."""
-    mine = select(METERS.c.meter_id).where(or_(METERS.c.meter_id == id_, METERS.c.service_point_id == id_))
-    schema = SHAPES["meters"].schema
-    query = select(*(METERS.c[column] for column in schema.names)).where(
-        METERS.c.superseded.is_(None), METERS.c.meter_id.in_(mine)
-    )
-    rows = successions("meters", fetch(connection, query, schema))
-    rows = rows.filter(pc.or_kleene(pc.equal(rows["meter_id"], id_), pc.equal(rows["service_point_id"], id_)))
-    if not len(rows):
-        seen = registry_series.channels(connection, id_)
-        rows = pa.Table.from_pylist(seen.to_pylist(), schema=schema)
-    return _with_places(connection, rows.sort_by([("from", "ascending"), ("meter_id", "ascending")]))
-
-
-def _with_places(connection: Connection, meters: pa.Table) -> pa.Table:
-    """``meters`` with the newest row of each one's service point beside it."""
-    table, schema = TABLES["service_points"], SHAPES["service_points"].schema
-    ids = meters["service_point_id"].to_pylist()
-    query = select(*(table.c[column] for column in schema.names)).where(
-        table.c.superseded.is_(None), table.c.service_point_id.in_(set(ids))
-    )
-    points = successions("service_points", fetch(connection, query, schema)).to_pylist()
-    newest = {row["service_point_id"]: row for row in points}
-    columns = [
-        meters[field.name].cast(field.type)
-        if field.name in meters.column_names
-        else pa.array([newest.get(id_, {}).get(field.name) for id_ in ids], field.type)
-        for field in INSTALLATION_SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=INSTALLATION_SCHEMA)
 
 
 def _take(connection: Connection, name: str, rows: pa.Table, now_us: int) -> TableReceipt:
@@ -262,7 +238,7 @@ def _take(connection: Connection, name: str, rows: pa.Table, now_us: int) -> Tab
         standing = _standing(connection, name)
         new = rows.take(_unlike(rows, standing, shape.schema.names))
         changed = new.take(_like(new, standing, keys))
-    conditions = [table.c.superseded.is_(None)]
+    conditions: list[Any] = [table.c.superseded.is_(None)]
     conditions += [table.c[key].is_not_distinct_from(bindparam(f"is_{key}")) for key in keys]
     replaced = changed.select(keys).rename_columns([f"is_{key}" for key in keys])
     replaced = replaced.append_column("until", pa.array([now_us] * len(changed), pa.int64()))

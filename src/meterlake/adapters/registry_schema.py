@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text, insert
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, insert
 
 from meterlake.registry import SHAPES
 
@@ -33,7 +33,7 @@ METADATA: Final = MetaData()
 def _dated(name: str) -> Table:
     """Table of rows told at ``recorded`` (µs) and held until ``superseded``, null for those that stand."""
     shape = SHAPES[name]
-    columns = [Column(column, _KINDS[kind]) for column, kind in shape.columns.items()]
+    columns: list[Column[Any]] = [Column(column, _KINDS[kind]) for column, kind in shape.columns.items()]
     return Table(
         name,
         METADATA,
@@ -53,17 +53,10 @@ Index("meters_by_point", METERS.c.service_point_id)
 SERIES: Final = Table(
     "series",
     METADATA,
-    Column("meter_id", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("interval_s", Integer, primary_key=True),
-    Column("bucket", Integer, nullable=False),
-    Column("row", Integer, nullable=False),
-    Column("first_s", BigInteger, nullable=False),
-    Column("last_s", BigInteger, nullable=False),
-    Column("filled", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
-"""A row a meter-channel and interval; its place (bucket, row) is never given to another."""
+"""Arrow bytes (registry.SERIES_STATE) of the series of one part of the meters."""
 
 BUCKETS: Final = Table(
     "buckets",
@@ -73,7 +66,9 @@ BUCKETS: Final = Table(
 )
 """How many rows each bucket has given."""
 
-VERSIONS: Final = Table("versions", METADATA, Column("version", BigInteger, primary_key=True, autoincrement=False))
+VERSIONS: Final = Table(
+    "versions", METADATA, Column("version", BigInteger, primary_key=True, autoincrement=False)
+)
 """Versions of the lake that the series hold; the least one stands for all before it."""
 
 STATE: Final = Table(
@@ -92,8 +87,20 @@ def fetch(connection: Connection, query: Executable, schema: pa.Schema) -> pa.Ta
     while rows := result.fetchmany(ROWS_AT_ONCE):
         columns = zip(*rows, strict=True)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, _stored(schema), strict=True)]
-        batches.append(pa.record_batch([a.cast(t) for a, t in zip(arrays, schema.types, strict=True)], schema=schema))
+        batches.append(
+            pa.record_batch([a.cast(t) for a, t in zip(arrays, schema.types, strict=True)], schema=schema)
+        )
     return pa.Table.from_batches(batches, schema)
+
+
+def fetched(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Rows of a short query, straight from the driver: a question about one id waits for nothing else."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())
+    finally:
+        cursor.close()
 
 
 def _stored(schema: pa.Schema) -> list[pa.DataType]:

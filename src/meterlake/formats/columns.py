@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from meterlake.errors import BadFile, Invalid
@@ -224,6 +224,20 @@ def _by_content(sheet: Sheet, taken: Mapping[str, int], meter: str | None) -> di
     if "meter" not in taken and meter is None and free and free[0] < time:
         found["meter"] = free[0]
     return found
+
+
+def is_number(text: str) -> bool:
+    """Whether ``text`` looks like a decimal number."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def without(sheet: Sheet, columns: range) -> Sheet:
+    """Return the sheet with some columns blanked, so that no role is found in them."""
+    def cleared(row: list[str]) -> list[str]:
+        return ["" if i in columns else field for i, field in enumerate(row)]
+
+    header = cleared(sheet.header) if sheet.header else None
+    return replace(sheet, header=header, rows=[cleared(row) for row in sheet.rows])
 
 
 def names_end(sheet: Sheet, index: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from meterlake.formats.decimals import FAILED, amount_of
+from meterlake.formats.lines import R_COUNT, R_LINE, R_REASON, R_START, R_STOP, REJECT
 from meterlake.formats.localtime import first_utc, is_skipped, stretch_of
 from meterlake.intervals import DAY_S
 from meterlake.readings import REASON_CODES, REASONS
@@ -49,41 +50,44 @@ def read_values(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def day_span(zone: Any, local: int, hint: int) -> tuple[int, int, int]:  # pragma: no cover - compiled
+def day_span(clock: Any, local: int, hint: int) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """First UTC second of the 24 hours of the clock from ``local`` on, their true length, and the stretch."""
-    stretch = stretch_of(zone.bounds, local, hint)
-    start = first_utc(zone.bounds, zone.offsets, local, stretch)
+    stretch = stretch_of(clock, local, hint)
+    start = first_utc(clock, local, stretch)
     end = local + DAY_S
-    if stretch % 2 == 0 and end < zone.bounds[stretch + 1]:
+    if stretch % 2 == 0 and end < clock.bounds[stretch + 1]:
         return start, DAY_S, stretch
-    return start, first_utc(zone.bounds, zone.offsets, end, stretch_of(zone.bounds, end, stretch)) - start, stretch
+    return start, first_utc(clock, end, stretch_of(clock, end, stretch)) - start, stretch
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def place_by_clock(  # noqa: PLR0913
-    zone: Any, local: int, start: int, length: int, interval: int, n: int,
-    amounts: Any, at: int, qualities: Any, tally: Any,
+    clock: Any, local: int, start: int, length: int, interval: int, n: int,
+    amounts: Any, at: int, qualities: Any, coded: bool, tally: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
     """Move ``n`` values read by their clock from ``local`` on to their UTC slots after ``start``; return those.
 
-    ``qualities``, one code a value, move along where there are any.
+    Where they are ``coded``, ``qualities`` (a code a value, with room for a day's slots) move along.
     """
     slots = length // interval
-    values = amounts[at : at + n].copy()
-    codes = qualities.copy()
-    amounts[at : at + slots] = FAILED
+    values, codes = np.empty(n, np.int64), np.zeros(n, np.int8)
+    for k in range(n):
+        values[k] = amounts[at + k]
+        codes[k] = qualities[k] if coded else 0
+    for k in range(slots):
+        amounts[at + k] = FAILED
     for k in range(n):
         if values[k] == FAILED:
             continue
-        clock = local + k * interval
-        stretch = stretch_of(zone.bounds, clock, 0)
+        shown = local + k * interval
+        stretch = stretch_of(clock, shown, 0)
         if stretch % 2 == 1:
-            tally[_NONEXISTENT if is_skipped(zone.offsets, stretch) else _AMBIGUOUS] += 1
+            tally[_NONEXISTENT if is_skipped(clock, stretch) else _AMBIGUOUS] += 1
             continue
-        slot = (clock - zone.offsets[stretch // 2] - start) // interval
+        slot = (shown - clock.offsets[stretch // 2] - start) // interval
         if 0 <= slot < slots:
             amounts[at + slot] = values[k]
-            if len(codes):
+            if coded:
                 qualities[slot] = codes[k]
         else:
             tally[_NONEXISTENT] += 1
@@ -110,10 +114,11 @@ def write_tally(  # noqa: PLR0913
     """Write the reasons of a row to ``rejects`` from entry ``n`` on and clear the tally; entries now."""
     for reason in range(1, TALLY):
         if tally[reason]:
-            row = rejects[n]
-            row[0], row[1], row[2], row[3], row[4] = line, start, stop, reason, tally[reason]
+            at = n * REJECT
+            rejects[at + R_LINE], rejects[at + R_START], rejects[at + R_STOP] = line, start, stop
+            rejects[at + R_REASON], rejects[at + R_COUNT] = reason, tally[reason]
+            tally[reason] = 0
             n += 1
-    tally[:] = 0
     return n
 
 
@@ -151,9 +156,3 @@ def slots_stated(  # noqa: PLR0913
     if present > usual and blank(starts, stops, first + usual, first + present):
         return usual
     return 0
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def new_tally() -> Any:  # pragma: no cover - compiled
-    """Return an empty tally."""
-    return np.zeros(TALLY, np.int64)

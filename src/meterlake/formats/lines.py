@@ -21,7 +21,8 @@ TEXT_MAX: Final = 1024
 _ENDINGS: Final = b" \t\r,;\""
 """Bytes that a complete line may end in and a cut one lacks."""
 
-R_LINE, R_START, R_STOP, R_REASON, R_COUNT = range(5)
+REJECT: Final = 5
+R_LINE, R_START, R_STOP, R_REASON, R_COUNT = range(REJECT)
 """Columns of a kernel's table of rejects."""
 
 

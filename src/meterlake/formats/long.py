@@ -205,7 +205,7 @@ def open_csv(sheet: Sheet, head: bytes, options: ReadOptions, origin: Origin) ->
     assumed: dict[str, str] = {}
     if set(roles) - set(declared):
         assumed["map"] = columns.map_text(sheet, roles)
-    form = _form(sheet, roles["time"], options, assumed)
+    form = form_of_times(sheet, roles["time"], options, assumed)
     value_unit = columns.named_unit(sheet.header[roles["value"]])[1] if sheet.header else None
     usual = "end" if columns.names_end(sheet, roles["time"]) else "start"
     stamp = stamp_of(options, assumed, usual)
@@ -222,7 +222,7 @@ def open_csv(sheet: Sheet, head: bytes, options: ReadOptions, origin: Origin) ->
     return codec
 
 
-def _form(sheet: Sheet, time: int, options: ReadOptions, assumed: dict[str, str]) -> Form:
+def form_of_times(sheet: Sheet, time: int, options: ReadOptions, assumed: dict[str, str]) -> Form:
     """Form of the stamps: declared, ISO, or counts since 1970 told by their digits."""
     if options.time_format is not None:
         return form_of(options.time_format)
@@ -264,18 +264,28 @@ def _inferred(codec: LongCodec, head: bytes) -> int:
         | table[:, rows.S_NUMBER],
         count,
     )
+    interval_s = commonest_step(series, start)
+    if interval_s == 0:
+        raise BadFile(
+            f"{codec.sheet.name}: the length of its intervals cannot be told from its stamps; declare "
+            "--interval, e.g. 30min"
+        )
+    return interval_s
+
+
+def commonest_step(series: Ints, start: Ints) -> int:
+    """Commonest rising step (s) between consecutive starts of one series, in row order; 0 if that is no length.
+
+    Where no series has two starts, it is the smallest step between any two. 23, 24 and 25 hours are a day.
+    """
     order = np.argsort(series, kind="stable")
     step = np.diff(start[order])[np.diff(series[order]) == 0]
     step = step[step > 0]
     if not len(step):
         step = np.sort(np.diff(np.unique(start)))[:1]
-    if len(step):
-        steps, times = np.unique(step, return_counts=True)
-        best = int(steps[np.argmax(times)])
-        best = DAY_S if best in LOCAL_DAYS_S else best
-        if is_supported(best) or best > DAY_S:
-            return best
-    raise BadFile(
-        f"{codec.sheet.name}: the length of its intervals cannot be told from its stamps; declare --interval, e.g. 30min"
-    )
-
+    if not len(step):
+        return 0
+    steps, times = np.unique(step, return_counts=True)
+    best = int(steps[np.argmax(times)])
+    best = DAY_S if best in LOCAL_DAYS_S else best
+    return best if is_supported(best) or best > DAY_S else 0

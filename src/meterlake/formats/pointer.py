@@ -16,7 +16,10 @@ from numba.extending import intrinsic
 
 @intrinsic
 def pointer(_context: Any, array: Any) -> Any:
-    """Pointer to the first element of a contiguous array; it must not outlive the kernel."""
+    """Pointer to the first element of a contiguous array that the caller of the kernel handed in.
+
+    An array made in the kernel itself would be freed after its last use as an array.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.make_array(signature.args[0])(context, builder, value=arguments[0]).data

@@ -38,7 +38,9 @@ def table_text(table: pa.Table, limit: int = SHOWN) -> str:
     head = table.slice(0, limit).to_pylist()
     cells = [table.column_names, *([_cell(value) for value in row.values()] for row in head)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.column_names))]
-    lines = ["  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [
+        "  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]
     if len(table) > limit:
         lines.append(f"… {len(table) - limit:,} more rows")
     return "\n".join(lines)
@@ -166,7 +168,10 @@ class History(Answer):
             "unit": pa.repeat(unit_of(listing.channel), n),
         }
         if listing.quality is None:
-            columns |= {"filled": column(pa.int64(), listing.filled), "expected": column(pa.int64(), listing.expected)}
+            columns |= {
+                "filled": column(pa.int64(), listing.filled),
+                "expected": column(pa.int64(), listing.expected),
+            }
         elif n and (listing.quality == listing.quality[0]).all():
             columns["quality"] = pa.repeat(QUALITY_NAMES[listing.quality[0]], n)
         else:
@@ -247,7 +252,11 @@ class Usage(Answer):
             figures = [row[at] for row in rows]
             amount = np.array([f.amount for f in figures], np.int64)  # type: ignore[union-attr]
             filled = np.array([f.passport.filled for f in figures], np.int64)  # type: ignore[union-attr]
-            name = ("value", "amount", "filled") if at == 2 else ("previous", "previous_amount", "previous_filled")  # noqa: PLR2004
+            name = (
+                ("value", "amount", "filled")
+                if at == 2
+                else ("previous", "previous_amount", "previous_filled")
+            )
             return {
                 name[0]: decimals(amount, filled > 0), name[1]: pa.array(amount, mask=filled == 0),
                 name[2]: pa.array(filled),
@@ -294,4 +303,7 @@ class Rows(Answer):
             elif name != "value":
                 columns[name] = column.to_pylist()
         names = list(columns)
-        return {**self.head, "values": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
+        return {
+            **self.head,
+            "values": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+        }

@@ -18,7 +18,16 @@ from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.moments import borders
 from meterlake.query.series import REACH_S, counted_cells, every_cell, slot_units
-from meterlake.query.sums import MeterSums, Tally, codes_of, cut_rows, gathered, meter_sums, row_sums, slot_sums
+from meterlake.query.sums import (
+    MeterSums,
+    Tally,
+    codes_of,
+    cut_rows,
+    gathered,
+    meter_sums,
+    row_sums,
+    slot_sums,
+)
 from meterlake.slots import local_day, width
 from meterlake.usage import CLOCK_S, empties, prefix, ranks
 
@@ -81,7 +90,7 @@ def stacks(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
 
 def each(files: Sequence[DataFile], make: Callable[[DataFile], Any]) -> list[Any]:
     """Call ``make`` for every file, in threads where there are several."""
-    if len(files) < 2:  # noqa: PLR2004
+    if len(files) < 2:
         return [make(file) for file in files]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(make, files))
@@ -89,7 +98,9 @@ def each(files: Sequence[DataFile], make: Callable[[DataFile], Any]) -> list[Any
 
 def members_of(sheets: Sequence[Sheet]) -> Members:
     """Meter-channels of some sheets, each once."""
-    alike = all(len(s.meters) == len(sheets[0].meters) and (s.meters == sheets[0].meters).all() for s in sheets)
+    alike = all(
+        len(s.meters) == len(sheets[0].meters) and (s.meters == sheets[0].meters).all() for s in sheets
+    )
     if alike:
         meters, numbers = sheets[0].meters, np.tile(np.arange(len(sheets[0].meters)), len(sheets))
     else:
@@ -103,7 +114,9 @@ def members_of(sheets: Sequence[Sheet]) -> Members:
         head = np.ones(len(rows), bool)
         head[1:] = (np.diff(owner) != 0) | (np.diff(rows["channel"]) != 0) | (np.diff(length) != 0)
         first = rows["start"] + rows["offset"]
-        traits.append(np.stack([owner[head], rows["channel"][head].astype(np.int64), length[head], first[head]]))
+        traits.append(
+            np.stack([owner[head], rows["channel"][head].astype(np.int64), length[head], first[head]])
+        )
     owner, channel, length, first = np.concatenate(traits, axis=1)
     group, one = codes_of(owner, channel)
     differs = np.zeros(len(one), bool)
@@ -209,12 +222,18 @@ def _expected(members: Members, asked: Asked) -> Tally:
     full = (since == start) & (until == stop)
     kind, one = codes_of(label[full], channel[full], interval[full], phase[full])
     times = np.bincount(kind, minlength=len(one))
-    found = [_grids(label[full][one], channel[full][one], interval[full][one], phase[full][one], times, asked, None)]
+    found = [
+        _grids(
+            label[full][one], channel[full][one], interval[full][one], phase[full][one], times, asked, None
+        )
+    ]
     part = np.flatnonzero(~full)
     for chunk in np.split(part, range(PARTIAL_CHUNK, len(part), PARTIAL_CHUNK)):
         clip = (since[chunk], until[chunk])
         ones = np.ones(len(chunk), np.int64)
-        found.append(gathered(_grids(label[chunk], channel[chunk], interval[chunk], phase[chunk], ones, asked, clip)))
+        found.append(
+            gathered(_grids(label[chunk], channel[chunk], interval[chunk], phase[chunk], ones, asked, clip))
+        )
     return Tally.concat(found)
 
 
@@ -247,7 +266,9 @@ def _grids(  # noqa: PLR0913
 
 def _check_size(entries: int) -> None:
     if entries > ENTRIES_MAX:
-        raise Invalid(f"the answer would have {entries:,} rows: ask for a shorter time, a longer step or fewer keys")
+        raise Invalid(
+            f"the answer would have {entries:,} rows: ask for a shorter time, a longer step or fewer keys"
+        )
 
 
 def _mixed_sums(view: View, group: Group, asked: Asked) -> Tally:
@@ -297,7 +318,15 @@ def _mixed_expected(group: Group, counted: Cells, asked: Asked) -> Iterator[Tall
             expected = np.diff(prefix(units, np.clip(asked.marks, *span)).expected)
             begin, length = asked.marks[:-1], np.zeros(len(expected), np.int64)
         none = np.zeros(len(begin), np.int64)
-        yield Tally(np.full(len(begin), label), np.full(len(begin), group.channel), length, begin, none, none, expected)
+        yield Tally(
+            np.full(len(begin), label),
+            np.full(len(begin), group.channel),
+            length,
+            begin,
+            none,
+            none,
+            expected,
+        )
 
 
 class Totals(NamedTuple):
@@ -317,10 +346,15 @@ def totals(view: View, span: tuple[int, int], places: Places) -> Totals:
         sheets = each(stack, view.sheet)
         members = members_of(sheets)
         kept = each(stack, lambda file: _meter_totals(view, file, span))
-        owner = [np.searchsorted(members.meters, s.meters)[m] for s, (m, *_) in zip(sheets, kept, strict=True)]
+        owner = [
+            np.searchsorted(members.meters, s.meters)[m] for s, (m, *_) in zip(sheets, kept, strict=True)
+        ]
         columns = [np.concatenate(owner), *(np.concatenate(c) for c in list(zip(*kept, strict=True))[1:])]
         for group in members.mixed:
-            columns = [np.append(column, more) for column, more in zip(columns, _covered(view, group, members, span, places), strict=True)]
+            columns = [
+                np.append(column, more)
+                for column, more in zip(columns, _covered(view, group, members, span, places), strict=True)
+            ]
         meter, channel, amount, filled = columns
         code, one = codes_of(meter, channel)
         sums = np.zeros((2, len(one)), np.int64)

@@ -79,7 +79,12 @@ class Places:
         counts = np.maximum(high - low, 1)
         owner = np.repeat(np.arange(len(meters)), counts)
         if not len(self.meters):
-            return owner, np.full(len(owner), ALWAYS[0]), np.full(len(owner), ALWAYS[1]), np.zeros(len(owner), np.int64)
+            return (
+                owner,
+                np.full(len(owner), ALWAYS[0]),
+                np.full(len(owner), ALWAYS[1]),
+                np.zeros(len(owner), np.int64),
+            )
         at = low[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         known = (high > low)[owner]
         at = np.where(known, at, 0)

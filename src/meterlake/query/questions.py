@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterlake import record
 from meterlake.errors import Invalid, NotFound
 from meterlake.exact import decimals
 from meterlake.moments import STEPS, Moment, arrow_zone, back, day_start, local_date, seconds_of, text_of
@@ -18,7 +17,6 @@ from meterlake.query import fleet as fleets
 from meterlake.query import single
 from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
 from meterlake.query.kept import BUDGET_BYTES, Kept
-from meterlake.query.places import Places
 from meterlake.query.subject import Atlas, Subject, subject
 from meterlake.query.view import Memory, View
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meterlake.ports import Lake, Registry, Snapshot
+    from meterlake.query.places import Places
+    from meterlake.slots import Array
     from meterlake.strips import Ints
 
 RANGES: Final = ("1w", "1m", "3m", "6m", "1y")
@@ -38,7 +38,9 @@ Version = int | Moment
 class Questions:
     """The questions of one lake; keeps decoded parts of its files between them. Safe to share between threads."""
 
-    def __init__(self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES) -> None:
+    def __init__(
+        self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES
+    ) -> None:
         """Ask ``lake``, with what ``registry`` knows of meters and places; keep at most ``kept_bytes``."""
         self._lake, self._registry = lake, registry
         self._atlas = Atlas(registry)
@@ -63,8 +65,10 @@ class Questions:
     def _version(self, as_of: Version) -> int:
         if isinstance(as_of, int):
             return as_of
-        if isinstance(as_of, str) and as_of.isdigit() and len(as_of) < 8:  # noqa: PLR2004 - not a date
+        if isinstance(as_of, str) and as_of.isdigit() and len(as_of) < 8:
             return int(as_of)
+        from meterlake import record  # loads the compiler, which no other question needs
+
         moment = datetime.fromisoformat(text_of(seconds_of(as_of, "UTC", "as of"), "UTC"))
         return record.Delivered.read(self._lake).version_at(moment)
 
@@ -72,6 +76,8 @@ class Questions:
         """View of now, or of ``as_of`` for some meters (None: all) from the record."""
         if as_of is None:
             return self._view()
+        from meterlake import record  # loads the compiler, which no other question needs
+
         version = self._version(as_of)
         ranges = [None] if meters is None else [(meter, meter) for meter in sorted(set(meters))]
         table = pa.concat_tables([record.as_of(self._lake, version, span) for span in ranges])
@@ -79,13 +85,25 @@ class Questions:
         if len(table):
             first, last = (pc.min_max(table["start"].cast(pa.int64())).as_py()[key] for key in ("min", "max"))
             ids = table["meter_id"]
-            files = [DataFile("as-of", table.nbytes, len(table), (0, 1024), (ids[0].as_py(), ids[-1].as_py()), (first, last))]
+            files = [
+                DataFile(
+                    "as-of",
+                    table.nbytes,
+                    len(table),
+                    (0, 1024),
+                    (ids[0].as_py(), ids[-1].as_py()),
+                    (first, last),
+                )
+            ]
 
         def read(_: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None) -> pa.Table:
             own = table
             if meters is not None:
                 own = own.filter(
-                    pc.and_(pc.greater_equal(own["meter_id"], meters[0]), pc.less_equal(own["meter_id"], meters[1]))
+                    pc.and_(
+                        pc.greater_equal(own["meter_id"], meters[0]),
+                        pc.less_equal(own["meter_id"], meters[1]),
+                    )
                 )
             return own.select(list(columns))
 
@@ -134,11 +152,11 @@ class Questions:
             raise NotFound(f"{id_} has no channel {channel}: it has {', '.join(names)}")
         if not names and not who.registered:
             raise NotFound(
-                f"no meter or service point {id_} in {self._lake.url}: "
-                f"`meterlake sql \"SELECT * FROM meters\"` lists those there are"
+                f"no meter or service point {id_} in {self._lake.url}: the view `meters` of `meterlake sql` "
+                "lists those that there are"
             )
 
-    def usage(  # noqa: PLR0913 - the options of one question, all by name
+    def usage(
         self, id_: str, *, until: str | date | None = None, ranges: Sequence[str] = RANGES,
         zone: str | None = None, kind: str | None = None, as_of: Version | None = None,
     ) -> Usage:  # fmt: skip
@@ -308,7 +326,7 @@ def _date(until: str | date) -> date:
         raise Invalid(f"until {until!r} is no date: write 2026-01-31") from None
 
 
-def _texts(names: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+def _texts(names: Array) -> pa.Array:
     return pa.array(names.tolist(), pa.binary()).cast(pa.string())
 
 

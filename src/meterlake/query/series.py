@@ -22,7 +22,6 @@ from meterlake.slots import (
     slots_of,
     width,
 )
-from meterlake.strips import Ints
 from meterlake.usage import (
     COUNTS,
     NEVER,
@@ -38,6 +37,7 @@ from meterlake.usage import (
 if TYPE_CHECKING:
     from meterlake.query.view import Held, View
     from meterlake.slots import Page
+    from meterlake.strips import Ints
 
 Array = npt.NDArray[Any]
 
@@ -88,7 +88,9 @@ LISTING: Final = "listing"
 """What a question needs: sums between few borders, sums between many, or every value."""
 
 
-def series_of(view: View, meter: str, span: tuple[int, int], billing_s: int | None, need: str) -> list[Series]:
+def series_of(
+    view: View, meter: str, span: tuple[int, int], billing_s: int | None, need: str
+) -> list[Series]:
     """Series of all channels that ``meter`` has in or around ``span``, ordered by channel.
 
     ``need`` is `ROWS`, `SLOTS` or `LISTING`. Units are slots for `SLOTS`, and where series overlap.
@@ -229,7 +231,11 @@ def cells_of(view: View, meter: str, held: Held, *, arrivals: bool = True) -> Ce
     if not found:
         none = np.empty(0, np.int64)
         return Cells(none, none, none, np.empty(0, bool), np.empty(0, np.uint8), none)
-    cells = found[0] if len(found) == 1 else Cells(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    cells = (
+        found[0]
+        if len(found) == 1
+        else Cells(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    )
     if (cells.start[1:] <= cells.start[:-1]).any():
         cells = cells.where(np.lexsort((cells.interval, cells.start)))
     return cells
@@ -297,7 +303,9 @@ class Ruler:
     def between(self, starts: Ints, stops: Ints) -> Sums:
         """Counts of the ranges from each of ``starts`` to each of ``stops``, all of them borders."""
         low, high = np.searchsorted(self.borders, starts), np.searchsorted(self.borders, stops)
-        return Sums(self.counts[high] - self.counts[low], self.prefix.expected[high] - self.prefix.expected[low])
+        return Sums(
+            self.counts[high] - self.counts[low], self.prefix.expected[high] - self.prefix.expected[low]
+        )
 
     def newest(self, start: int, stop: int) -> int | None:
         """When the newest reading between two borders was received, µs; None where there is none."""

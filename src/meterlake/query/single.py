@@ -123,7 +123,7 @@ def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listi
     assert cells is not None, "an interval listing reads slots"
     start, stop = piece.span
     low, high = np.searchsorted(cells.start, (start, stop)).tolist()
-    cells = cells.where(slice(low, high))
+    cells = cells.where(np.arange(low, high))
     if not cells.filled.all():
         cells = cells.where(cells.filled)
     ones = np.ones(len(cells.start), np.int64)
@@ -235,6 +235,8 @@ def usage(
         return Figure(start=span[0], stop=span[1], amount=amount, passport=passport)
 
     return {
-        channel: {name: (figure(channel, now), figure(channel, before)) for name, (now, before) in ranges.items()}
+        channel: {
+            name: (figure(channel, now), figure(channel, before)) for name, (now, before) in ranges.items()
+        }
         for channel in sorted(found)
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterlake.errors import Invalid
+from meterlake.errors import Invalid, NotFound
 from meterlake.query.places import ALWAYS, NOWHERE, UNKNOWN, Places
 from meterlake.query.single import Piece
 from meterlake.query.sums import codes_of
@@ -62,6 +62,8 @@ def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
             for i in at_point
         ]
         return Subject(pieces, zone, registered=True)
+    if kind == "service_point":
+        raise NotFound(f"no service point {id_}: it is a meter, ask with kind meter")
     own = [i for i, row in enumerate(rows) if row["meter_id"] == id_]
     installed = tuple((start[i], stop[i]) for i in own) or (ALWAYS,)
     billing = next((rows[i]["interval_s"] for i in own if rows[i]["interval_s"]), None)
@@ -113,10 +115,16 @@ def _labels(points: pa.Table, keys: Sequence[str], digits: int) -> tuple[list[tu
     labels: list[tuple[str | None, ...]] = [(None,) * len(keys)]
     columns = {"region": pc.utf8_slice_codeunits(points["geohash"], 0, digits), "class": points["class"]}
     encoded = [columns[key].combine_chunks().dictionary_encode("encode") for key in keys]
-    code, one = codes_of(*(column.indices.to_numpy(zero_copy_only=False) for column in encoded)) if keys else (None, None)
+    code, one = (
+        codes_of(*(column.indices.to_numpy(zero_copy_only=False) for column in encoded))
+        if keys
+        else (None, None)
+    )
     if code is None or one is None:
         return labels, np.zeros(len(points), np.int64)
     texts = [column.dictionary.to_pylist() for column in encoded]
-    for row in one.tolist():
-        labels.append(tuple(text[column.indices[row].as_py()] for text, column in zip(texts, encoded, strict=True)))
+    labels += [
+        tuple(text[column.indices[row].as_py()] for text, column in zip(texts, encoded, strict=True))
+        for row in one.tolist()
+    ]
     return labels, code + 1

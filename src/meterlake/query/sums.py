@@ -50,7 +50,9 @@ class Tally:
         """Return all entries, one after the other."""
         if not tallies:
             return cls(*(np.empty(0, np.int64) for _ in range(7)))
-        return cls(*(np.concatenate(columns) for columns in zip(*(t.columns() for t in tallies), strict=True)))
+        return cls(
+            *(np.concatenate(columns) for columns in zip(*(t.columns() for t in tallies), strict=True))
+        )
 
 
 def codes_of(*columns: Ints) -> tuple[Ints, Ints]:
@@ -128,10 +130,16 @@ def _matrix_sums(page: Page, rows: Ints, order: Ints, heads: Ints) -> tuple[Ints
     if len(heads) * FEW < len(rows):
         groups = np.split(order, heads[1:])
         total = np.array([_column_sums(amounts[group], power[group]) for group in groups])
-        count = sizes[:, None] if filled is None else np.array([filled[group].sum(axis=0) for group in groups])
+        count = (
+            sizes[:, None] if filled is None else np.array([filled[group].sum(axis=0) for group in groups])
+        )
     else:
         total = np.add.reduceat(amounts[order] * power[order][:, None], heads, axis=0)
-        count = sizes[:, None] if filled is None else np.add.reduceat(filled[order], heads, axis=0, dtype=np.int64)
+        count = (
+            sizes[:, None]
+            if filled is None
+            else np.add.reduceat(filled[order], heads, axis=0, dtype=np.int64)
+        )
     return total, np.broadcast_to(count, total.shape)
 
 
@@ -172,7 +180,9 @@ def meter_sums(sheet: Sheet, page: Page | None, start: int, stop: int) -> MeterS
     filled = np.where(inside, rows["filled"], 0).astype(np.int64)
     if len(cut) and page is not None:
         slots = slots_of(page, cut)
-        moment = (rows["start"] + rows["offset"])[cut][slots.row] + slots.slot * rows["interval"][cut][slots.row]
+        moment = (rows["start"] + rows["offset"])[cut][slots.row] + slots.slot * rows["interval"][cut][
+            slots.row
+        ]
         own = slots.filled & (moment >= start) & (moment < stop)
         np.add.at(total, cut[slots.row[own]], slots.amount[own])
         np.add.at(filled, cut[slots.row[own]], 1)

@@ -123,7 +123,9 @@ class View:
         found = [self.files[i] for i in np.flatnonzero(hit).tolist()]
         return [file for file in found if file.meters[0] <= meter <= file.meters[1]]
 
-    def table(self, file: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None) -> pa.Table:
+    def table(
+        self, file: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None
+    ) -> pa.Table:
         """Rows of a file, with the columns that only rare rows fill where one of these rows is among them."""
         table = self._read(file, columns, meters)
         rare = table["quality"].null_count or table["delivery"].null_count
@@ -210,7 +212,9 @@ class View:
 
     def nearest(self, meter: str, moment: int) -> Held:
         """Block rows of ``meter`` in the file nearest to ``moment`` that has any."""
-        own = [file for file in self.files_of(meter, int(self._starts.min(initial=0)), int(self._starts.max(initial=0)) + 1)]
+        own = list(
+            self.files_of(meter, int(self._starts.min(initial=0)), int(self._starts.max(initial=0)) + 1)
+        )
         for file in sorted(own, key=lambda f: abs(f.starts_us[0] // 1_000_000 - moment)):
             part = self._part(file, meter, values=False)
             if part.high > part.low:
@@ -240,17 +244,17 @@ class View:
             raise NotFound("the lake is empty: load some files first")
         last = self._starts[:, 1].max()
         furthest = [self.files[i] for i in np.flatnonzero(self._starts[:, 1] == last).tolist()]
-        ends = [
-            int(self.memory.kept.made(("end", file.path), lambda f=file: self._end(f))[0])
-            for file in furthest[:files_max]
-        ]
-        return max(ends)
+        return max(self._end(file) for file in furthest[:files_max])
 
-    def _end(self, file: DataFile) -> Ints:
-        page = self.whole(file)
-        rows = page.sheet.rows
-        slots = slots_of(page, np.flatnonzero(rows["start"] >= rows["start"].max() - DAY_S))
-        own = rows[rows["start"] >= rows["start"].max() - DAY_S][slots.row]
-        end = own["start"] + own["offset"] + (slots.slot + 1) * own["interval"].astype(np.int64)
-        ends: Ints = np.array([end[slots.filled].max(initial=int(rows["start"].max()))])
-        return ends
+    def _end(self, file: DataFile) -> int:
+        end: Ints | None = self.memory.kept.get(("end", file.path))
+        if end is None:
+            page = self.whole(file)
+            start = page.sheet.rows["start"]
+            late = np.flatnonzero(start >= start.max() - DAY_S)
+            slots = slots_of(page, late)
+            own = page.sheet.rows[late][slots.row]
+            ends = own["start"] + own["offset"] + (slots.slot + 1) * own["interval"].astype(np.int64)
+            end = np.array([ends[slots.filled].max(initial=int(start.max()))])
+            self.memory.kept.put(("end", file.path), end)
+        return int(end[0])

@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 def scale_of(amounts: list[int]) -> int:
     """Largest decimal exponent up to 9 that divides all amounts."""
     scale = 0
-    while scale < 9 and all(a % 10 ** (scale + 1) == 0 for a in amounts):  # noqa: PLR2004
+    while scale < 9 and all(a % 10 ** (scale + 1) == 0 for a in amounts):
         scale += 1
     return scale
 
@@ -63,9 +63,7 @@ def _row(meter: str, channel: str, interval: int, start: int, slots: dict[int, R
     narrow = all(v is None or abs(v) < 2**31 for v in values)
     qualities = {c.quality for c in held}
     deliveries = {c.delivery for c in held}
-    runs = [
-        {"first": k, "count": 1, "delivery": c.delivery, "stamp": 0} for k, c in enumerate(cells) if c
-    ]
+    runs = [{"first": k, "count": 1, "delivery": c.delivery, "stamp": 0} for k, c in enumerate(cells) if c]
     return {
         "meter_id": meter, "channel": channel, "interval_s": interval, "start": start * 1_000_000,
         "offset_s": offset, "scale": scale,

@@ -1,0 +1,309 @@
+"""Parquet of readings and of blocks, batch by batch: whole columns at once, no loop per reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from meterlake.blocks import BLOCK_SCHEMA
+from meterlake.errors import BadFile
+from meterlake.formats.block_rows import parse_blocks
+from meterlake.formats.categories import Defaults, Meaning, kind_of, meaning_of
+from meterlake.formats.codec import Origin, Parsed, ReadOptions
+from meterlake.formats.decimals import FAILED, amounts_of
+from meterlake.formats.declared import defaults_of, interval_text, stamp_of
+from meterlake.formats.long import commonest_step
+from meterlake.intervals import DAY_S, LOCAL_DAYS_S
+from meterlake.readings import AMOUNT_MAX, FUTURE_S, REASON_CODES
+from meterlake.strips import Codes, Ints, Kinds, Rejects, Strips
+from meterlake.zones import AMBIGUOUS, NONEXISTENT, local_to_utc, utc_to_local, zone_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from meterlake.ids import MeterIds
+
+BATCH: Final = 1 << 18
+"""Rows read at once."""
+
+_NAMES: Final = {
+    "meter": ("meter_id", "meter"),
+    "time": ("interval_start", "start", "time", "timestamp"),
+    "interval": ("interval_s", "seconds", "interval"),
+    "value": ("value",),
+    "amount": ("amount",),
+    "channel": ("channel",),
+    "unit": ("unit",),
+    "quality": ("quality",),
+    "stamp": ("stamp",),
+}
+_EXPECTED: Final = (
+    "meter_id or meter, interval_start or start, amount or value, and maybe interval_s or seconds, channel, "
+    "unit, quality, stamp; or the columns of blocks: "
+)
+_US: Final = 1_000_000
+_PER_SECOND: Final = {"s": 1, "ms": 1000, "us": _US, "ns": 1000 * _US}
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class ParquetReadings:
+    """A Parquet file of readings or of blocks, being read; iterate once."""
+
+    file: pq.ParquetFile
+    options: ReadOptions
+    origin: Origin
+    ids: MeterIds
+    kinds: Kinds
+    columns: dict[str, str]
+    """Column by role; empty for blocks."""
+    assumed: dict[str, str] = field(default_factory=dict)
+    defaults: Defaults | None = None
+
+    def __iter__(self) -> Iterator[Parsed]:
+        """Parsed batches, in the order of the rows."""
+        line = 1
+        names = list(self.columns.values()) or BLOCK_SCHEMA.names
+        for batch in self.file.iter_batches(BATCH if self.columns else BATCH // 16, columns=names):
+            if self.columns:
+                yield self._readings(batch, line)
+            else:
+                yield parse_blocks(batch, line, self.origin, self.ids, self.kinds)
+            line += len(batch)
+
+    def _readings(self, batch: pa.RecordBatch, line: int) -> Parsed:
+        column = {role: batch.column(name) for role, name in self.columns.items()}
+        n = len(batch)
+        reason = np.zeros(n, np.int64)
+        meter = self._meters(column.get("meter"), reason)
+        start, doubled = self._starts(column["time"], reason)
+        word, meanings = _words(column, n, self._defaults(meter, start, (reason > 0) | doubled))
+        interval = np.array([m.interval_s for m in meanings], np.int64)[word]
+        begin = start - np.where(doubled, 0, interval) if self.options.stamp == "end" else start
+        amounts = _amounts(column, word, meanings)
+        reason = _first_of(reason, np.array([m.reason for m in meanings], np.int64)[word])
+        reason = _first_of(reason, np.where(amounts < FAILED + 256, amounts - FAILED, 0))
+        late = ~doubled & (begin > self.origin.now_s + FUTURE_S)
+        reason = _first_of(reason, np.where(late, REASON_CODES["future"], 0))
+        unsettled = doubled & ((reason == 0) | (reason >= REASON_CODES["missing_value"]))
+        amounts = np.where(unsettled & (reason > 0), FAILED + reason, amounts)
+        good, bad, later = (reason == 0) & ~unsettled, (reason > 0) & ~unsettled, np.flatnonzero(unsettled)
+        kind = self._kinds(word, meanings, begin, interval, column.get("stamp"), good | unsettled)
+        lines = line + np.arange(n)
+        strips = runs(meter, kind, begin, interval, lines, amounts, good)
+        pending = Strips(
+            meter[later], kind[later], begin[later], np.ones(len(later), np.int32), lines[later], amounts[later]
+        )
+        refused = np.flatnonzero(bad)
+        rejects = Rejects(
+            lines[refused], reason[refused].astype(np.uint8), np.ones(len(refused), np.int32), _texts(batch, refused)
+        )
+        return Parsed(strips, rejects, n, n, pending if len(later) else None, _texts(batch, later))
+
+    def _meters(self, column: pa.Array | None, reason: Ints) -> Codes:
+        """Code of each row's meter; a row without one is malformed."""
+        n = len(reason)
+        if self.options.meter is not None or column is None:
+            return np.repeat(self.ids.codes_of(pa.array([self.options.meter or ""])), n)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        text = column.cast(pa.string())
+        known = pc.fill_null(pc.not_equal(text, ""), fill_value=False)
+        there = known.to_numpy(zero_copy_only=False).astype(bool)
+        reason[~there] = REASON_CODES["malformed_line"]
+        codes = np.full(n, -1, np.int32)
+        codes[there] = self.ids.codes_of(text.filter(known))
+        return codes
+
+    def _starts(self, column: pa.Array, reason: Ints) -> tuple[Ints, Bools]:
+        """UTC seconds of each row's stamp (local where it exists twice, which is said); reasons are noted."""
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            raise BadFile("times are text; write them as Parquet timestamps, or load the text as csv")
+        if not pa.types.is_timestamp(kind):
+            raise BadFile(f"times are {kind}; write them as Parquet timestamps")
+        absent = column.is_null().to_numpy(zero_copy_only=False)
+        ticks = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        per_second = _PER_SECOND[kind.unit]
+        seconds = ticks // per_second
+        doubled = np.zeros(len(ticks), bool)
+        if kind.tz is None:
+            zone = self.options.zone or "UTC"
+            if self.options.zone is None:
+                self.assumed["zone"] = zone
+            first, _, status = local_to_utc(zone, seconds)
+            doubled = status == AMBIGUOUS
+            _note(reason, status == NONEXISTENT, "nonexistent_local_time")
+            seconds = np.where(doubled, seconds, first)
+        _note(reason, ticks % per_second != 0, "off_grid")
+        _note(reason, absent, "bad_time")
+        return seconds, doubled & ~absent
+
+    def _defaults(self, meter: Codes, start: Ints, useless: Bools) -> Defaults:
+        """What rows do not say; the length is told from the first batch where nothing else says it."""
+        if self.defaults is None:
+            stamp_of(self.options, self.assumed)
+            interval_s = self.options.interval_s or 1
+            said = {role for role in self.columns if role != "unit" or "value" in self.columns}
+            defaults = defaults_of(self.options, self.assumed, said, interval_s)
+            if "interval" not in self.columns and self.options.interval_s is None:
+                interval_s = commonest_step(meter[~useless].astype(np.int64), start[~useless])
+                if interval_s == 0:
+                    raise BadFile("the length of its intervals cannot be told; declare --interval, e.g. 30min")
+                self.assumed["interval"] = interval_text(interval_s)
+            self.defaults = defaults._replace(interval_s=interval_s)
+        return self.defaults
+
+    def _kinds(  # noqa: PLR0913
+        self, word: Ints, meanings: list[Meaning], begin: Ints, interval: Ints, stamp: pa.Array | None, used: Bools
+    ) -> Codes:
+        """Kind of each row that is ``used``: one a distinct meaning, sender's stamp and local-day phase."""
+        sent = np.full(len(word), -1, np.int64)
+        if stamp is not None:
+            sent = pc.fill_null(stamp.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), -1).to_numpy(
+                zero_copy_only=False
+            )
+            sent = np.minimum(sent, self.origin.now_s * _US)
+        key = np.zeros(len(word), np.int64)
+        if self.options.zone is not None:
+            phase = utc_to_local(self.options.zone, begin) % DAY_S
+            days = np.isin(interval, LOCAL_DAYS_S)
+            key = np.where(days, 1 + phase * 4 + interval // 3600 - 23, 0)
+        codes = np.zeros(len(word), np.int32)
+        mine = np.flatnonzero(used)
+        if not len(mine):
+            return codes
+        traits, inverse = np.unique(np.stack([word, key, sent], axis=1)[mine], axis=0, return_inverse=True)
+        table = [
+            self.kinds.code(kind_of(meanings[w], self.origin, k, stamp_us=None if s < 0 else s, per_line=True))
+            for w, k, s in traits.tolist()
+        ]
+        codes[mine] = np.array(table, np.int32)[inverse.reshape(-1)]
+        return codes
+
+
+def read(
+    path_or_file: Path | str | Any, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds
+) -> ParquetReadings:
+    """Open a Parquet file of readings or of blocks; iterating it gives a `Parsed` a batch.
+
+    Raises:
+        BadFile: it is no Parquet, or its columns are neither of readings nor of blocks.
+
+    """
+    name = str(getattr(path_or_file, "name", path_or_file))
+    try:
+        file = pq.ParquetFile(path_or_file)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadFile(f"{name}: cannot be read as Parquet ({error}); send it again") from error
+    names = file.schema_arrow.names
+    if options.zone is not None:
+        zone_table(options.zone)
+    if set(BLOCK_SCHEMA.names) <= set(names):
+        _check_blocks(file.schema_arrow, name)
+        return ParquetReadings(file, options, origin, ids, kinds, {})
+    columns = {role: options.map[role] for role in options.map if role in _NAMES}
+    for role, known in _NAMES.items():
+        hit = next((text for text in known if text in names), None)
+        if role not in columns and hit is not None:
+            columns[role] = hit
+    absent = [text for text in columns.values() if text not in names]
+    whole = "time" in columns and ("value" in columns or "amount" in columns)
+    if absent or not whole or ("meter" not in columns and options.meter is None):
+        raise BadFile(
+            f"{name}: has columns {', '.join(names)}; expected {_EXPECTED}{', '.join(BLOCK_SCHEMA.names)}; "
+            "name others with --map meter=…,time=…,value=…"
+        )
+    return ParquetReadings(file, options, origin, ids, kinds, columns)
+
+
+def _check_blocks(schema: pa.Schema, name: str) -> None:
+    for wanted in BLOCK_SCHEMA:
+        found = schema.field(wanted.name).type
+        if found != wanted.type and not pa.types.is_dictionary(found):
+            raise BadFile(f"{name}: column {wanted.name} is {found}, blocks have {wanted.type}")
+
+
+def _first_of(one: Ints, other: Ints) -> Ints:
+    """Reason that comes first of two, by row; 0 is none."""
+    first: Ints = np.where((one == 0) | (other == 0), one + other, np.minimum(one, other))
+    return first
+
+
+def _note(reason: Ints, rows: Bools, name: str) -> None:
+    """Give ``rows`` a reason where none that comes first holds."""
+    code = REASON_CODES[name]
+    reason[rows & ((reason == 0) | (reason > code))] = code
+
+
+def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Ints, list[Meaning]]:
+    """Number of each row's combination of words, and the meanings by number."""
+    number = np.zeros(n, np.int64)
+    texts: list[tuple[str, ...]] = [()]
+    roles = [role for role in ("interval", "quality", "channel", "unit") if role in column]
+    for role in roles:
+        values = column[role]
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        encoded = pc.fill_null(values.cast(pa.string()), "").dictionary_encode()
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        words = encoded.dictionary.to_pylist()
+        pairs, number = np.unique(number * len(words) + codes, return_inverse=True)
+        texts = [(*texts[p // len(words)], words[p % len(words)]) for p in pairs.tolist()] if n else texts
+    return number, [meaning_of(dict(zip(roles, text, strict=True)), defaults) for text in texts]
+
+
+def _amounts(column: dict[str, pa.Array], word: Ints, meanings: list[Meaning]) -> Ints:
+    """Milli units of each row; ``FAILED`` plus a reason's code where it has none."""
+    if "amount" in column:
+        amounts = pc.fill_null(column["amount"].cast(pa.int64()), FAILED).to_numpy(zero_copy_only=False).copy()
+        out = (amounts > AMOUNT_MAX) | (amounts < -AMOUNT_MAX)
+        out &= amounts != FAILED
+        amounts[amounts == FAILED] = FAILED + REASON_CODES["missing_value"]
+        amounts[out] = FAILED + REASON_CODES["out_of_range"]
+        return amounts
+    text = pc.fill_null(column["value"].cast(pa.large_string()), "")
+    _, offsets, data = text.buffers()
+    borders = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
+    content = np.frombuffer(data, np.uint8) if data and data.size else np.zeros(1, np.uint8)
+    wrong_unit = np.array([m.wrong_unit for m in meanings], bool)[word]
+    multiplier = np.array([m.unit.multiplier for m in meanings], np.int64)[word]
+    power = np.array([m.unit.power for m in meanings], np.int64)[word]
+    amounts = np.empty(len(text), np.int64)
+    amounts_of(content, borders, ord("."), multiplier, power, amounts)
+    readable = (amounts >= FAILED + 256) | (amounts == FAILED + REASON_CODES["out_of_range"])
+    amounts[wrong_unit & readable] = FAILED + REASON_CODES["unit_mismatch"]
+    return amounts
+
+
+def runs(  # noqa: PLR0913
+    meter: Codes, kind: Codes, start: Ints, interval: Ints, lines: Ints, amounts: Ints, good: Bools
+) -> Strips:
+    """Strips of consecutive ``good`` rows that are alike and follow each other."""
+    at = np.flatnonzero(good)
+    if not len(at):
+        return Strips.empty()
+    cut = np.ones(len(at), bool)
+    a, b = at[:-1], at[1:]
+    cut[1:] = (
+        (b != a + 1) | (meter[b] != meter[a]) | (kind[b] != kind[a]) | (start[b] != start[a] + interval[a])
+    )  # fmt: skip
+    heads = np.flatnonzero(cut)
+    count = np.diff(np.append(heads, len(at))).astype(np.int32)
+    first = at[heads]
+    return Strips(meter[first], kind[first], start[first], count, lines[first], amounts[at])
+
+
+def _texts(batch: pa.RecordBatch, rows: Ints) -> list[str]:
+    """Refused rows as text."""
+    return [str(row)[:1024] for row in batch.take(pa.array(rows)).to_pylist()] if len(rows) else []
+
+
