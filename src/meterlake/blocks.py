@@ -107,7 +107,7 @@ def _flat_list(column: pa.ChunkedArray) -> Ints:
 
 
 def flat_traits(blocks: pa.Table, borders: Ints) -> tuple[npt.NDArray[np.int8], Codes, Ints]:
-    """Quality, delivery and stamp (µs) of every slot of ``blocks``; 0, -1 and 0 where a slot is empty."""
+    """Quality, delivery and stamp (µs) of every slot of ``blocks``; those of an empty slot mean nothing."""
     widths = np.diff(borders)
     quality = np.repeat(pc.fill_null(blocks["quality"], 0).to_numpy().astype(np.int8), widths)
     mixed = np.flatnonzero(blocks["quality"].is_null().to_numpy())

@@ -13,8 +13,8 @@ from meterlake.blocks import KEY, flat_amounts, flat_traits
 from meterlake.errors import MeterlakeError
 from meterlake.ids import MeterIds
 from meterlake.intervals import block_slots, block_span_s, is_local_day, is_supported
+from meterlake.ledger import Delivered
 from meterlake.readings import AMOUNT_MAX, channel_family
-from meterlake.record import Delivered
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
 from meterlake.errors import ConcurrentCommit
 from meterlake.ids import PARTITIONS, MeterIds
 from meterlake.landing import put_by_month
+from meterlake.ledger import operation_row
 from meterlake.ports import Change
-from meterlake.record import operation_row
 from meterlake.spool import concat
 
 if TYPE_CHECKING:

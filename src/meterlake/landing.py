@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from meterlake.blocks import BLOCK_SCHEMA, KEY, flat_amounts, flat_traits, group_rows, sort_blocks, to_strips
 from meterlake.ids import PARTITIONS
+from meterlake.ledger import LOST_SCHEMA
 from meterlake.merge import Grid, Pile, Slab
 from meterlake.readings import QUALITY_NAMES, UTC_US
-from meterlake.record import LOST_SCHEMA, lost_rows
+from meterlake.record import lost_rows
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import Ints, Kinds, Strips
 

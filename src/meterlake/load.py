@@ -29,19 +29,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from meterlake import fold
-from meterlake.exact import Exact
 from meterlake.errors import BadFile, ConcurrentCommit, Invalid
+from meterlake.exact import Exact
 from meterlake.formats import parquet
 from meterlake.formats.codec import Codec, Origin, Parsed, ReadOptions
 from meterlake.formats.recognise import open_codec
 from meterlake.ids import MeterIds
 from meterlake.intervals import DAY_S, is_local_day
 from meterlake.landing import Landing, Outcome
+from meterlake.ledger import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, operation_row, superseded
 from meterlake.merge import SERIES_SCHEMA
 from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE, REASON_CODES, REASONS
 from meterlake.receipt import FileReceipt, Receipt, amount_texts
-from meterlake.record import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, operation_row, superseded
 from meterlake.series import resettle
 from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
 from meterlake.spool import StripStore, TableSpool, concat

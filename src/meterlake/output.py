@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterlake.csv_text import ROWS_AT_ONCE, write_csv
 from meterlake.errors import Invalid
 from meterlake.exact import DIGITS, Exact, dumps
 from meterlake.moments import texts_of
@@ -22,8 +23,6 @@ FORMATS: Final = ("table", "json", "csv", "arrow", "parquet")
 BINARY: Final = ("arrow", "parquet")
 AMOUNTS: Final = ("amount", "previous_amount")
 """Integer milli units, which only the binary formats carry; text has the value."""
-
-ROWS_AT_ONCE: Final = 65_536
 
 
 class Answer(Protocol):
@@ -104,7 +103,7 @@ def render(answer: Answer, form: str, out: IO[bytes], head: Iterable[str] = ()) 
         out.writelines(line.encode() + b"\n" for line in head)
         _write_aligned(text_columns(answer.to_arrow()), out)
     elif form == "csv":
-        _write_csv(text_columns(answer.to_arrow()), out)
+        write_csv(text_columns(answer.to_arrow()), out)
     else:
         _write_binary(answer.to_arrow(), form, out)
 
@@ -159,21 +158,6 @@ def _moments(column: pa.Array) -> pa.Array:
         return pa.array([_cell(value) for value in column.to_pylist()], pa.string())
     texts = pa.array(texts_of(seconds, zone), pa.string())
     return texts if column.null_count == 0 else pc.if_else(column.is_valid(), texts, None)
-
-
-def _write_csv(table: pa.Table, out: IO[bytes]) -> None:
-    import pyarrow.csv as pacsv
-
-    header = pa.table({name: pa.array([], pa.string()) for name in table.column_names})
-    options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
-    out.write(",".join(_quoted(name) for name in header.column_names).encode() + b"\n")
-    sink = pa.BufferOutputStream()
-    pacsv.write_csv(table, sink, options)
-    out.write(sink.getvalue())
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\r\n') else text
 
 
 _NUMBER: Final = r"^-?[0-9][0-9.]*$"

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from meterlake.csv_text import write_csv
 from meterlake.errors import BadFile, Invalid, NotFound
 from meterlake.moments import texts_of
 from meterlake.registry import SHAPES, Problem, RefusedRows, RegistryReceipt
@@ -184,11 +185,11 @@ def _expanded(rows: pa.Table) -> pa.Table:
 
 
 def _as_text(rows: pa.Table) -> pa.Table:
-    """Moments as ISO 8601 text, empty where open."""
+    """Every column as text; moments as ISO 8601, empty where open."""
     for at, name in enumerate(rows.column_names):
         if pa.types.is_timestamp(rows.schema.field(name).type):
             column = rows[name].combine_chunks()
             seconds = column.cast(pa.int64()).fill_null(0).to_numpy() // 1_000_000
             texts = pa.array(texts_of(seconds, "UTC"), pa.string())
             rows = rows.set_column(at, name, pc.if_else(column.is_null(), None, texts))
-    return rows
+    return rows.cast(pa.schema([(name, pa.string()) for name in rows.column_names]))

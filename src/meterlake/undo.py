@@ -19,8 +19,9 @@ from meterlake.blocks import BLOCK_SCHEMA, KEY, sort_blocks
 from meterlake.errors import ConcurrentCommit, Invalid, NotFound
 from meterlake.intervals import block_span_s
 from meterlake.landing import put_by_month
+from meterlake.ledger import LOST_SCHEMA, Delivered, operation_row, superseded
 from meterlake.ports import Change
-from meterlake.record import Candidates, Delivered, LOST_SCHEMA, lost_strips, operation_row, superseded
+from meterlake.record import Candidates, lost_strips
 from meterlake.spool import concat
 
 if TYPE_CHECKING:

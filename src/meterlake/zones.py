@@ -165,7 +165,9 @@ def settle(  # noqa: PLR0913
     if not len(unsettled):
         return Strips.empty(), Rejects.empty()
     table = kinds.table
-    series = np.array([hash((kind.channel, kind.interval_s)) for kind in table])[unsettled.kind]
+    numbers: dict[tuple[str, int], int] = {}
+    numbered = [numbers.setdefault((kind.channel, kind.interval_s), len(numbers)) for kind in table]
+    series = np.array(numbered, np.int64)[unsettled.kind]
     day = unsettled.start // DAY_S
     order = np.lexsort((unsettled.line, day, series, unsettled.meter))
     keys = np.stack([unsettled.meter, series, day], axis=1)[order]

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
@@ -31,8 +30,8 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from meterlake.adapters.files import FileReader, file_size, fsync_dir, write_blocks, write_rows
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, Conflict, Invalid, NotFound
+from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
-from meterlake.record import RECORD_SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,12 +77,8 @@ class DeltaLake:
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the newest state, or an earlier one; NotFound where it is not kept."""
         with self._lock:
-            table = self._tables[BLOCKS]
             if version is None:
-                table.update_incremental()
-                if self._snapshot is None or self._snapshot.version != table.version():
-                    self._snapshot = Snapshot(table.version(), _data_files(table))
-                return self._snapshot
+                return self._newest()
             if self._snapshot is not None and self._snapshot.version == version:
                 return self._snapshot
         try:
@@ -91,6 +86,20 @@ class DeltaLake:
         except DeltaError as error:
             raise NotFound(f"{self.url} has no version {version}: {error}") from error
         return Snapshot(version, _data_files(old))
+
+    def _newest(self) -> Snapshot:
+        """Newest snapshot; as long as no later commit's file is there, the one that is known."""
+        known = self._snapshot
+        if known is not None and not self._has_commit(known.version + 1):
+            return known
+        table = self._tables[BLOCKS]
+        table.update_incremental()
+        if known is None or known.version != table.version():
+            self._snapshot = known = Snapshot(table.version(), _data_files(table))
+        return known
+
+    def _has_commit(self, version: int) -> bool:
+        return (self.folder / BLOCKS / "_delta_log" / f"{version:020d}.json").exists()
 
     def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:
         """Write one file of sorted blocks, durable but not yet part of the lake."""

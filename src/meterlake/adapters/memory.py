@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterlake.errors import ConcurrentCommit, Conflict, NotFound
+from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
-from meterlake.record import RECORD_SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

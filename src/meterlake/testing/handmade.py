@@ -13,7 +13,7 @@ from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.ids import PARTITIONS
 from meterlake.intervals import block_slots, block_span_s
 from meterlake.ports import Change
-from meterlake.record import DELIVERY_SCHEMA
+from meterlake.ledger import DELIVERY_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

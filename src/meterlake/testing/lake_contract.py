@@ -10,7 +10,7 @@ from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, NotFound
 from meterlake.ids import PARTITIONS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
-from meterlake.record import RECORD_SCHEMAS, operation_row
+from meterlake.ledger import RECORD_SCHEMAS, operation_row
 
 WHOLE = (0, PARTITIONS)
 
