@@ -358,7 +358,12 @@ class Load:
 
     def _load_id(self, whole: list[_Delivery], operations: pa.Table) -> str:
         """Hash of contents, options and the number of earlier undos of the same load."""
-        base = json.dumps([sorted(d.source.content for d in whole), self._options_hash()])
+        base = json.dumps(
+            [
+                sorted(d.source.content for d in whole), self._reading_hash(),
+                self.options.known_only, str(self.options.received_at),
+            ]
+        )
         undone = set(
             operations.filter(pc.equal(operations["operation"], "undo"))["load_id"].to_pylist()
         )
@@ -369,11 +374,11 @@ class Load:
                 return load_id
             undos += 1
 
-    def _options_hash(self) -> str:
+    def _reading_hash(self) -> str:
+        """Hash of all that decides what the content means."""
         options = self.options
         told = asdict(options.read) | {
-            "source": options.source, "feed": options.feed, "known_only": options.known_only,
-            "received_at": str(options.received_at), "quality_best": options.quality_best,
+            "source": options.source, "feed": options.feed, "quality_best": options.quality_best,
             "authoritative": options.authoritative,
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
@@ -396,7 +401,7 @@ class Load:
                 self.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
 
     def _content(self, delivery: _Delivery) -> str:
-        return f"{delivery.source.content}:{self._options_hash()[:16]}"
+        return f"{delivery.source.content}:{self._reading_hash()[:16]}"
 
     def _off_grid(self, whole: list[_Delivery], outcome: Outcome) -> Iterator[pa.Table]:
         """Quarantine the strips that lie beside their series' phase."""

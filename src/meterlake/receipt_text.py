@@ -16,8 +16,11 @@ FILES_SHOWN: Final = 20
 _FATES: Final = ("stored", "duplicate", "superseded", "conflict", "rejected")
 
 
-def receipt_lines(receipt: Receipt) -> Iterator[str]:
-    """Lines of text: what came, what became of it, what was taken for granted, and what it cost."""
+def receipt_lines(receipt: Receipt, *, by_file: bool = True) -> Iterator[str]:
+    """Lines of text: what came, what became of it, what was taken for granted, and what it cost.
+
+    ``by_file`` adds a line a file where there are several.
+    """
     state = "nothing was written: this is a dry run" if receipt.dry_run else f"version {receipt.version}"
     again = "; the same load landed before, nothing was written" if receipt.replayed else ""
     yield f"load {receipt.load_id}: {state}{again}"
@@ -30,9 +33,12 @@ def receipt_lines(receipt: Receipt) -> Iterator[str]:
             f"to {receipt.last}, {receipt.gaps:,} gaps"
         )
     for channel, amount in receipt.amount.items():
+        if amount == "0":
+            continue
         family = channel_family(channel)
         yield f"  {channel}: {amount} {family.unit if family else ''}"
-    yield from _files(receipt)
+    if by_file or receipt.errors:
+        yield from _files(receipt)
     for reject in receipt.rejects:
         example = reject["example"]
         text = example["text"]

@@ -88,7 +88,17 @@ def usage(  # noqa: PLR0913 - the options of the command
     check_form(output)
     asked = [name.strip() for name in ranges.split(",") if name.strip()]
     answer = opened(context, lake, registry).usage(id_, until=until, ranges=asked, zone=zone, as_of=as_of, kind=kind)
-    show(answer, output, [f"{id_}  until {answer.to_json()['until']}  {answer.zone}  version {answer.version}"])
+    if output != "table":
+        show(answer, output)
+        return
+    from meterlake.output import Listed, text_columns
+
+    rows = text_columns(answer.to_arrow())
+    for name in ("from", "to"):  # midnights of the zone above: the date says it all
+        rows = rows.set_column(rows.column_names.index(name), name, [[text[:10] for text in rows[name].to_pylist()]])
+    columns = ["channel", "unit", "range", "from", "to", "value", "filled", "expected", "previous"]
+    head = f"{id_}  until {answer.to_json()['until']}  {answer.zone}  version {answer.version}"
+    show(Listed(rows.select(columns)), output, [head])
 
 
 def snapshot(  # noqa: PLR0913 - the options of the command

@@ -262,5 +262,5 @@ def decimal_mark(sheet: Sheet, columns: Sequence[int], declared: str | None, ass
 def map_text(sheet: Sheet, roles: Mapping[str, int]) -> str:
     """Columns by role as ``--map`` would have them."""
     return ",".join(
-        f"{role}={sheet.header[i] if sheet.header else i + 1}" for role, i in roles.items()
+        f"{role}={sheet.header[roles[role]] if sheet.header else roles[role] + 1}" for role in ROLES if role in roles
     )
