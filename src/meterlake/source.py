@@ -161,17 +161,18 @@ class Reader:
         """Cut ``pieces`` at places that ``border`` allows; lines beyond `LINE_MAX` come as `LongLine`."""
         line, rest = 1, b""
         for piece in pieces:
-            data = rest + piece if rest else piece
-            cut = border(data)
-            if cut == 0 and len(data) > LINE_MAX and b"\n" not in data[-LINE_MAX:]:
-                rest, line = yield from self._pass_over(data, pieces, line)
-                continue
-            if cut == 0 and len(data) > RECORD_MAX:
-                raise BadFile(f"{self.source.path}: line {line}: no end of the record within 64 MiB")
+            cut = border(piece)
             if cut:
-                yield Chunk(data[:cut], line)
-                line += data.count(b"\n", 0, cut)
-            rest = data[cut:]
+                data = b"".join((rest, memoryview(piece)[:cut]))
+                yield Chunk(data, line)
+                line += data.count(b"\n")
+                rest = piece[cut:]
+                continue
+            rest += piece
+            if len(rest) > LINE_MAX and b"\n" not in rest[-LINE_MAX:]:
+                rest, line = yield from self._pass_over(rest, pieces, line)
+            elif len(rest) > RECORD_MAX:
+                raise BadFile(f"{self.source.path}: line {line}: no end of the record within 64 MiB")
         yield Chunk(rest, line, last=True)
 
     def _pass_over(

@@ -204,5 +204,3 @@ def _second_runs(keys: Ints, stamps: Ints) -> npt.NDArray[np.int8]:
         if not odd and (np.diff(first) > 0).all() and (first == second).all():
             answer[low : low + half], answer[low + half : high] = 0, 1
     return answer
-
-

@@ -114,7 +114,7 @@ def test_columns_by_name_number_and_without_header():
     bare = b"dev1, 2016-03-01 00:15:00, KWH, 1.234\ndev1, 2016-03-01 00:30:00, KWH, 2\n"
     found = read_text(bare, ReadOptions(zone="Europe/Berlin"))
     assert found.amounts() == [1_234_000, 2_000_000]
-    assert found.assumed["map"] == "meter=1,time=2,unit=3,value=4"
+    assert found.assumed["map"] == "meter=1,time=2,value=4,unit=3"
     assert iso(found.slots[0].start) == "2016-02-29 23:15:00"
 
 
@@ -176,7 +176,11 @@ def test_quality_is_no_better_than_the_source_may_claim():
 
 def test_a_decimal_comma_is_told_or_seen():
     data = b"meter;time;value\nm;2013-01-01 00:00;1,5\nm;2013-01-01 00:30;2,25\n"
-    assert read_text(data).amounts() == read_text(data, ReadOptions(decimal=",")).amounts() == [1_500_000, 2_250_000]
+    assert (
+        read_text(data).amounts()
+        == read_text(data, ReadOptions(decimal=",")).amounts()
+        == [1_500_000, 2_250_000]
+    )
     assert read_text(data).assumed["decimal"] == ","
 
 
@@ -239,7 +243,9 @@ def test_local_days_have_their_true_length_and_phase():
     ]  # fmt: skip
     ends = read_text(data, ReadOptions(zone="Europe/London", stamp="end"))
     assert [(iso(s.start), s.kind.interval_s // 3600) for s in ends.slots][2] == ("2013-03-31 00:00:00", 23)
-    gas = read_text(long_csv("m,2013-03-30 06:00,1", "m,2013-03-31 06:00,1"), ReadOptions(zone="Europe/London"))
+    gas = read_text(
+        long_csv("m,2013-03-30 06:00,1", "m,2013-03-31 06:00,1"), ReadOptions(zone="Europe/London")
+    )
     assert [(s.kind.interval_s // 3600, s.kind.phase) for s in gas.slots] == [(23, 21_600), (24, 21_600)]
 
 
@@ -279,7 +285,9 @@ def test_a_last_line_without_newline_is_taken_and_named_where_nothing_is_lacking
 
 def test_blank_lines_quotes_blanks_and_carriage_returns_change_nothing():
     plain = read_text(long_csv(*rows(3)))
-    dressed = long_csv(*[f'"m" , "{iso(T0 + k * HALF)}"\t, {k} \r' for k in range(3)], header="\r\n meter ,time, value\r")
+    dressed = long_csv(
+        *[f'"m" , "{iso(T0 + k * HALF)}"\t, {k} \r' for k in range(3)], header="\r\n meter ,time, value\r"
+    )
     found = read_text(dressed.replace(b"\n", b"\n\n"))
     assert [s[:3] for s in found.slots] == [s[:3] for s in plain.slots]
     assert [s.line for s in found.slots] == [5, 7, 9]
@@ -287,9 +295,9 @@ def test_blank_lines_quotes_blanks_and_carriage_returns_change_nothing():
 
 DAY = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 60), st.sampled_from(["1", "2.5", "Null", "x", ""])).map(
-            lambda t: f"{t[0]},{iso(1_382_824_800 + t[1] * HALF)},{t[2]}"
-        ),
+        st.tuples(
+            st.sampled_from("ab"), st.integers(0, 60), st.sampled_from(["1", "2.5", "Null", "x", ""])
+        ).map(lambda t: f"{t[0]},{iso(1_382_824_800 + t[1] * HALF)},{t[2]}"),
         st.sampled_from(["", "junk", ",,", '"', "a,2013-10-27 01:00:00,7"]),
     ),
     max_size=40,

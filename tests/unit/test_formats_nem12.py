@@ -96,9 +96,7 @@ def test_a_day_is_one_strip_of_market_time():
     assert found.assumed["zone"].startswith("UTC+10:00")
 
 
-@pytest.mark.parametrize(
-    ("letter", "quality"), [("A", 4), ("S14", 7), ("E52", 7), ("F14", 5)]
-)
+@pytest.mark.parametrize(("letter", "quality"), [("A", 4), ("S14", 7), ("E52", 7), ("F14", 5)])
 def test_quality_letters_are_ranks(letter, quality):
     assert {s.kind.quality for s in read_text(nem12(head(), day(quality=letter))).slots} == {quality}
 
@@ -153,7 +151,9 @@ def test_a_record_that_cannot_be_read_counts_one(record):
 
 
 def test_a_bad_head_refuses_its_days():
-    found = read_text(nem12(head(minutes=7), day(), head(minutes="x"), day(), head(nmi=""), day(), "200,N", day()))
+    found = read_text(
+        nem12(head(minutes=7), day(), head(minutes="x"), day(), head(nmi=""), day(), "200,N", day())
+    )
     assert found.reasons() == {"malformed_line": 8}
 
 

@@ -30,7 +30,12 @@ def seconds(moment: datetime) -> int:
 
 @given(MOMENTS, st.sampled_from([" ", "T", "t"]), st.integers(0, 9))
 def test_iso_stamps_without_offset_are_local(moment, separator, digits):
-    text = f"{moment:%Y-%m-%d}".rjust(10, "0") + separator + f"{moment:%H:%M:%S}" + ("." + "0" * digits if digits else "")
+    text = (
+        f"{moment:%Y-%m-%d}".rjust(10, "0")
+        + separator
+        + f"{moment:%H:%M:%S}"
+        + ("." + "0" * digits if digits else "")
+    )
     assert stamp(text) == (0, seconds(moment), 0)
 
 
@@ -56,7 +61,9 @@ def test_other_iso_forms(text, expected):
     assert stamp(text) == (0, seconds(datetime.fromisoformat(expected)), 0)
 
 
-@pytest.mark.parametrize("text", ["2013-01-01T00:30Z", "2013-01-01 00:30:00Z", "2013-01-01T01:30+01", "2013-01-01 00:30 z"])
+@pytest.mark.parametrize(
+    "text", ["2013-01-01T00:30Z", "2013-01-01 00:30:00Z", "2013-01-01T01:30+01", "2013-01-01 00:30 z"]
+)
 def test_offsets_in_short_forms(text):
     assert stamp(text)[:2] == (ABSOLUTE, seconds(datetime(2013, 1, 1, 0, 30)))  # noqa: DTZ001
 
@@ -102,7 +109,10 @@ def test_a_format_reads_what_strptime_reads(moment, time_format):
 def test_a_format_may_hold_an_offset(moment, offset):
     text = f"{moment:%Y%m%d %H%M%S}{offset}"
     exact = datetime.strptime(text, "%Y%m%d %H%M%S%z")
-    assert stamp(text, "%Y%m%d %H%M%S%z")[:2] == (ABSOLUTE, int((exact - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()))
+    assert stamp(text, "%Y%m%d %H%M%S%z")[:2] == (
+        ABSOLUTE,
+        int((exact - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()),
+    )
 
 
 @given(st.text("0123456789/: -APMJanFeb", max_size=20), st.sampled_from(FORMATS))

@@ -14,7 +14,9 @@ from meterlake.formats.decimals import FAILED, amount_of
 from meterlake.readings import AMOUNT_MAX, CHANNELS, REASON_CODES
 from meterlake.units import NAMES, base_unit, measured_as, unit_of
 
-NUMBERS = st.from_regex(r"[+-]?([0-9]{0,22}\.[0-9]{1,30}|[0-9]{1,22}\.?)([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+NUMBERS = st.from_regex(
+    r"[+-]?([0-9]{0,22}\.[0-9]{1,30}|[0-9]{1,22}\.?)([eE][+-]?[0-9]{1,2})?", fullmatch=True
+)
 
 
 def parsed(text: str, unit_name: str, mark: str = ".") -> int:
@@ -46,7 +48,8 @@ def test_words_for_nothing_are_missing_values(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["nan", "inf", "-", "+", ".", "1..2", "1,5", "1e", "e5", "1e+", "0x1", "1 2", "--1", "1_0", "nul", "٣"]
+    "text",
+    ["nan", "inf", "-", "+", ".", "1..2", "1,5", "1e", "e5", "1e+", "0x1", "1 2", "--1", "1_0", "nul", "٣"],
 )
 def test_what_is_no_number_is_a_bad_number(text):
     assert parsed(text, "kWh") == failure("bad_number")
@@ -64,7 +67,14 @@ def test_huge_exponents_neither_hang_nor_wrap():
 
 
 def test_units_are_known_in_common_spellings_whatever_their_case():
-    spelled = {"KWH": "kWh", "kilowatt-hours": "kWh", "M3": "m³", "cu ft": "ft³", "Litre": "l", "KVARH": "kVArh"}
+    spelled = {
+        "KWH": "kWh",
+        "kilowatt-hours": "kWh",
+        "M3": "m³",
+        "cu ft": "ft³",
+        "Litre": "l",
+        "KVARH": "kVArh",
+    }
     assert {text: unit_of(text).name for text in spelled} == spelled
     assert unit_of("furlong") is None
 

@@ -40,7 +40,8 @@ def local(text: str) -> int:
 @given(st.sampled_from(ZONES[:-1]), st.lists(MOMENTS, min_size=1, max_size=20))
 def test_local_time_is_what_the_zone_database_says(zone, seconds):
     expected = [
-        int((datetime.fromtimestamp(s, ZoneInfo(zone)).replace(tzinfo=None) - EPOCH).total_seconds()) for s in seconds
+        int((datetime.fromtimestamp(s, ZoneInfo(zone)).replace(tzinfo=None) - EPOCH).total_seconds())
+        for s in seconds
     ]
     assert utc_to_local(zone, np.array(seconds)).tolist() == expected
 
@@ -91,7 +92,10 @@ def test_local_days_have_23_24_and_25_hours():
 
 def test_a_day_whose_midnight_is_skipped_begins_at_the_change():
     (start,) = local_midnights_utc("America/Sao_Paulo", date(2013, 10, 20), date(2013, 10, 20))
-    assert datetime.fromtimestamp(start, ZoneInfo("America/Sao_Paulo")).isoformat() == "2013-10-20T01:00:00-02:00"
+    assert (
+        datetime.fromtimestamp(start, ZoneInfo("America/Sao_Paulo")).isoformat()
+        == "2013-10-20T01:00:00-02:00"
+    )
 
 
 def settled(stamps: list[str], *, stamp: str = "start", meters: list[int] | None = None) -> tuple[list, list]:
@@ -102,7 +106,9 @@ def settled(stamps: list[str], *, stamp: str = "start", meters: list[int] | None
         np.array(meters or [0] * n, np.int32), np.full(n, code, np.int32), np.array([local(s) for s in stamps]),
         np.ones(n, np.int32), np.arange(n), np.arange(n) * MILLI,
     )  # fmt: skip
-    strips, rejects = settle(strips, [f"row {i}" for i in range(n)], kinds, "Europe/London", stamp, 2_000_000_000)
+    strips, rejects = settle(
+        strips, [f"row {i}" for i in range(n)], kinds, "Europe/London", stamp, 2_000_000_000
+    )
     hours = [datetime.fromtimestamp(s, UTC).strftime("%H:%M") for s in strips.start.tolist()]
     return hours, [REASONS[r - 1] for r in rejects.reason.tolist()]
 

@@ -147,7 +147,9 @@ def _unpack(  # noqa: PLR0913
     channel = pc.dictionary_encode(blocks["channel"].combine_chunks())
     names = channel.dictionary.to_pylist()
     code = channel.indices.to_numpy(zero_copy_only=False)
-    unknown = np.array([channel_family(name) is None for name in names], bool)[code][row] if names else row > 0
+    unknown = (
+        np.array([channel_family(name) is None for name in names], bool)[code][row] if names else row > 0
+    )
     keep = amounts != MISSING
     late = keep & ~unknown & (start > origin.now_s + FUTURE_S)
     refused = [("unsupported_channel", rows[row[keep & unknown]]), ("future", rows[row[late]])]

@@ -200,9 +200,7 @@ class Categories:
                 codes[i] = kinds.code(make(self.meanings[i], 0))
             return codes[number]
         pairs, inverse = np.unique(np.stack([number, key], axis=1), axis=0, return_inverse=True)
-        codes = np.array(
-            [kinds.code(make(self.meanings[i], k)) for i, k in pairs.tolist()], np.int32
-        )
+        codes = np.array([kinds.code(make(self.meanings[i], k)) for i, k in pairs.tolist()], np.int32)
         return codes[inverse.reshape(-1)]
 
 

@@ -177,7 +177,9 @@ def guessed(sheet: Sheet, taken: Mapping[str, int], meter: str | None) -> dict[s
         if role == "value":
             index = _value_column(sheet.header, names, used)
         else:
-            index = next((names.index(n) for n in _KNOWN[role] if n in names and names.index(n) not in used), None)
+            index = next(
+                (names.index(n) for n in _KNOWN[role] if n in names and names.index(n) not in used), None
+            )
         if index is not None:
             found[role] = index
             used.add(index)
@@ -233,6 +235,7 @@ def is_number(text: str) -> bool:
 
 def without(sheet: Sheet, columns: range) -> Sheet:
     """Return the sheet with some columns blanked, so that no role is found in them."""
+
     def cleared(row: list[str]) -> list[str]:
         return ["" if i in columns else field for i, field in enumerate(row)]
 
@@ -262,5 +265,7 @@ def decimal_mark(sheet: Sheet, columns: Sequence[int], declared: str | None, ass
 def map_text(sheet: Sheet, roles: Mapping[str, int]) -> str:
     """Columns by role as ``--map`` would have them."""
     return ",".join(
-        f"{role}={sheet.header[roles[role]] if sheet.header else roles[role] + 1}" for role in ROLES if role in roles
+        f"{role}={sheet.header[roles[role]] if sheet.header else roles[role] + 1}"
+        for role in ROLES
+        if role in roles
     )

@@ -127,7 +127,9 @@ def scan_days(  # noqa: PLR0913, PLR0915
         slot, local, stated, start, length = TOO_LONG, 0, 0, 0, DAY_S
         present = min(count - layout.first, layout.values)
         whole = flaw == WHOLE and count >= layout.needed and present > 0
-        if whole and not (count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter)):
+        if whole and not (
+            count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter)
+        ):
             slot, local = _head(text, layout, starts, stops, known, facts, memory, script)
             if slot == NEW:
                 answer = LEARN
@@ -135,7 +137,9 @@ def scan_days(  # noqa: PLR0913, PLR0915
         if slot >= 0:
             state[LAST] = slot
             start, length, state[STRETCH] = day_span(clock, local + layout.lead, state[STRETCH])
-            stated = slots_stated(starts, stops, layout.first, present, layout.usual, length // layout.interval)
+            stated = slots_stated(
+                starts, stops, layout.first, present, layout.usual, length // layout.interval
+            )
         own = facts[max(slot, 0) * FACTS + REASON]
         if stated == 0:
             tally[_MALFORMED] = 1
@@ -151,7 +155,17 @@ def scan_days(  # noqa: PLR0913, PLR0915
             n = stated
             if stated * layout.interval != length:
                 n = place_by_clock(
-                    clock, local + layout.lead, start, length, layout.interval, stated, values, at, values, False, tally
+                    clock,
+                    local + layout.lead,
+                    start,
+                    length,
+                    layout.interval,
+                    stated,
+                    values,
+                    at,
+                    values,
+                    False,
+                    tally,
                 )
             refuse_future(start, layout.interval, n, layout.future_s, values, at, tally)
             if filled(values, at, n):

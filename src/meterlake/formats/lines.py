@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TEXT_MAX: Final = 1024
 """Bytes of a refused line that are kept."""
-_ENDINGS: Final = b" \t\r,;\""
+_ENDINGS: Final = b' \t\r,;"'
 """Bytes that a complete line may end in and a cut one lacks."""
 
 REJECT: Final = 5

@@ -23,7 +23,15 @@ from meterlake.formats.categories import (
     Words,
     look_up,
 )
-from meterlake.formats.days import TALLY, day_span, filled, place_by_clock, read_values, refuse_future, write_tally
+from meterlake.formats.days import (
+    TALLY,
+    day_span,
+    filled,
+    place_by_clock,
+    read_values,
+    refuse_future,
+    write_tally,
+)
 from meterlake.formats.decimals import FAILED
 from meterlake.formats.fields import WHOLE, split
 from meterlake.formats.localtime import clock_of, first_utc, stretch_of
@@ -161,7 +169,15 @@ def _range(  # noqa: PLR0913
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _write_runs(  # noqa: PLR0913
-    strips: Any, n: int, amounts: Any, at: int, qualities: Any, coded: bool, slots: int, interval: int, key: int
+    strips: Any,
+    n: int,
+    amounts: Any,
+    at: int,
+    qualities: Any,
+    coded: bool,
+    slots: int,
+    interval: int,
+    key: int,
 ) -> tuple[int, int]:  # pragma: no cover - compiled
     """Turn the row that ``strips[n]`` describes into a strip for each run of one quality; strips and slots now.
 

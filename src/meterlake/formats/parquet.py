@@ -100,11 +100,19 @@ class ParquetReadings:
         lines = line + np.arange(n)
         strips = runs(meter, kind, begin, interval, lines, amounts, good)
         pending = Strips(
-            meter[later], kind[later], begin[later], np.ones(len(later), np.int32), lines[later], amounts[later]
+            meter[later],
+            kind[later],
+            begin[later],
+            np.ones(len(later), np.int32),
+            lines[later],
+            amounts[later],
         )
         refused = np.flatnonzero(bad)
         rejects = Rejects(
-            lines[refused], reason[refused].astype(np.uint8), np.ones(len(refused), np.int32), _texts(batch, refused)
+            lines[refused],
+            reason[refused].astype(np.uint8),
+            np.ones(len(refused), np.int32),
+            _texts(batch, refused),
         )
         return Parsed(strips, rejects, n, n, pending if len(later) else None, _texts(batch, later))
 
@@ -157,13 +165,21 @@ class ParquetReadings:
             if "interval" not in self.columns and self.options.interval_s is None:
                 interval_s = commonest_step(meter[~useless].astype(np.int64), start[~useless])
                 if interval_s == 0:
-                    raise BadFile("the length of its intervals cannot be told; declare --interval, e.g. 30min")
+                    raise BadFile(
+                        "the length of its intervals cannot be told; declare --interval, e.g. 30min"
+                    )
                 self.assumed["interval"] = interval_text(interval_s)
             self.defaults = defaults._replace(interval_s=interval_s)
         return self.defaults
 
     def _kinds(  # noqa: PLR0913
-        self, word: Ints, meanings: list[Meaning], begin: Ints, interval: Ints, stamp: pa.Array | None, used: Bools
+        self,
+        word: Ints,
+        meanings: list[Meaning],
+        begin: Ints,
+        interval: Ints,
+        stamp: pa.Array | None,
+        used: Bools,
     ) -> Codes:
         """Kind of each row that is ``used``: one a distinct meaning, sender's stamp and local-day phase."""
         sent = np.full(len(word), -1, np.int64)
@@ -183,7 +199,9 @@ class ParquetReadings:
             return codes
         traits, inverse = np.unique(np.stack([word, key, sent], axis=1)[mine], axis=0, return_inverse=True)
         table = [
-            self.kinds.code(kind_of(meanings[w], self.origin, k, stamp_us=None if s < 0 else s, per_line=True))
+            self.kinds.code(
+                kind_of(meanings[w], self.origin, k, stamp_us=None if s < 0 else s, per_line=True)
+            )
             for w, k, s in traits.tolist()
         ]
         codes[mine] = np.array(table, np.int32)[inverse.reshape(-1)]
@@ -264,7 +282,9 @@ def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Int
 def _amounts(column: dict[str, pa.Array], word: Ints, meanings: list[Meaning]) -> Ints:
     """Milli units of each row; ``FAILED`` plus a reason's code where it has none."""
     if "amount" in column:
-        amounts = pc.fill_null(column["amount"].cast(pa.int64()), FAILED).to_numpy(zero_copy_only=False).copy()
+        amounts = (
+            pc.fill_null(column["amount"].cast(pa.int64()), FAILED).to_numpy(zero_copy_only=False).copy()
+        )
         out = (amounts > AMOUNT_MAX) | (amounts < -AMOUNT_MAX)
         out &= amounts != FAILED
         amounts[amounts == FAILED] = FAILED + REASON_CODES["missing_value"]
@@ -305,5 +325,3 @@ def runs(  # noqa: PLR0913
 def _texts(batch: pa.RecordBatch, rows: Ints) -> list[str]:
     """Refused rows as text."""
     return [str(row)[:1024] for row in batch.take(pa.array(rows)).to_pylist()] if len(rows) else []
-
-

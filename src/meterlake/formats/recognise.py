@@ -60,7 +60,9 @@ def open_codec(head: bytes, at_end: bool, options: ReadOptions, origin: Origin, 
     if form == "parquet":
         raise BadFile(f"{name}: it was declared as parquet, but does not begin as Parquet does")
     if b"\0" in head:
-        raise BadFile(f"{name}: it holds NUL bytes, so it is no UTF-8 text; declare --encoding utf-16 if it is that")
+        raise BadFile(
+            f"{name}: it holds NUL bytes, so it is no UTF-8 text; declare --encoding utf-16 if it is that"
+        )
     if at_end and not head.strip():
         return EmptyCodec("csv" if form == "auto" else form)
     if form == "nem12" or (form == "auto" and is_nem12(head)):
@@ -75,7 +77,9 @@ def _open_sheet(sheet: Sheet, head: bytes, options: ReadOptions, origin: Origin)
     form = options.format
     if form == "lcl" or (form == "auto" and is_lcl(sheet) and not options.map):
         if not is_lcl(sheet):
-            raise BadFile(f"{sheet.name}: it was declared as lcl, but has no header of London's files; {sheet.seen()}")
+            raise BadFile(
+                f"{sheet.name}: it was declared as lcl, but has no header of London's files; {sheet.seen()}"
+            )
         return open_lcl(sheet, options, origin)
     values = None
     if form == "wide" or (form == "auto" and "value" not in options.map):
@@ -91,4 +95,3 @@ def _open_sheet(sheet: Sheet, head: bytes, options: ReadOptions, origin: Origin)
     if form == "auto" and sheet.width < 2:  # noqa: PLR2004 - a reading has at least a time and a value
         raise BadFile(f"{sheet.name}: its format is not known; {sheet.seen()}; {REMEDY}")
     return open_csv(sheet, head, options, origin)
-

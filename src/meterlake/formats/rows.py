@@ -117,7 +117,9 @@ def _moment(  # noqa: PLR0913
     status, seconds, shift = stamp_of(data, a, b, script)
     if status & BAD:
         return _BAD_TIME, 0, 0, 0, False
-    is_day = layout.days != FIXED_DAYS and (interval == DAY_S or interval == _SHORT_DAY or interval == _LONG_DAY)
+    is_day = layout.days != FIXED_DAYS and (
+        interval == DAY_S or interval == _SHORT_DAY or interval == _LONG_DAY
+    )
     local = seconds
     doubled = False
     if status & ABSOLUTE:
@@ -182,7 +184,13 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
     facts, memory = pointer(table.facts), pointer(state)
     i, line = state[POSITION], state[LINE]
     n, k = state[STRIPS], state[SLOTS]
-    meter, meter_length, kind, key, following = state[METER], state[METER_LENGTH], state[KIND], state[KEY], state[NEXT]
+    meter, meter_length, kind, key, following = (
+        state[METER],
+        state[METER_LENGTH],
+        state[KIND],
+        state[KEY],
+        state[NEXT],
+    )
     answer = DONE
     while i < size:
         count, end, flaw = split(text, i, layout.delimiter, starts, stops, capacity)
@@ -260,5 +268,11 @@ def scan_rows(  # noqa: PLR0913, PLR0915, C901
         line += 1
     state[POSITION], state[LINE] = i, line
     state[STRIPS], state[SLOTS] = n, k
-    state[METER], state[METER_LENGTH], state[KIND], state[KEY], state[NEXT] = meter, meter_length, kind, key, following
+    state[METER], state[METER_LENGTH], state[KIND], state[KEY], state[NEXT] = (
+        meter,
+        meter_length,
+        kind,
+        key,
+        following,
+    )
     return answer

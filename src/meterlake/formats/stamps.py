@@ -176,7 +176,13 @@ def _iso(data: Any, a: int, b: int) -> tuple[int, int, int]:  # pragma: no cover
                 return BAD, 0, 0
             i = j
     time = hour * 3600 + minute * 60 + second
-    if (hour | minute | second) < 0 or minute > 59 or second > 59 or time > 86_400 or (time == 86_400 and some):
+    if (
+        (hour | minute | second) < 0
+        or minute > 59
+        or second > 59
+        or time > 86_400
+        or (time == 86_400 and some)
+    ):
         return BAD, 0, 0
     status = FRACTION if some else 0
     if i == b:

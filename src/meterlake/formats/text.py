@@ -32,7 +32,9 @@ def decoder(encoding: str | None) -> Decoder:
     try:
         make = codecs.getincrementaldecoder(encoding)
     except LookupError:
-        raise Invalid(f"--encoding {encoding}: no such encoding; write utf-8, utf-16, latin-1 or cp1252") from None
+        raise Invalid(
+            f"--encoding {encoding}: no such encoding; write utf-8, utf-16, latin-1 or cp1252"
+        ) from None
     return _Decoded(encoding, make())
 
 
@@ -62,7 +64,7 @@ class _Checked:
                 raise BadFile("the file is UTF-16, not UTF-8; declare it with --encoding utf-16") from None
             at = self._at + error.start
             raise BadFile(
-                f"byte {at + 1} is not UTF-8 ({error.object[error.start:error.end]!r}); declare what it is, "
+                f"byte {at + 1} is not UTF-8 ({error.object[error.start : error.end]!r}); declare what it is, "
                 "e.g. --encoding latin-1 or --encoding utf-16"
             ) from None
 
@@ -79,7 +81,7 @@ class _Decoded:
             text = self._decoder.decode(piece, final)
         except UnicodeDecodeError as error:
             raise BadFile(
-                f"{error.object[error.start:error.end]!r} is not {self._encoding}; declare another --encoding"
+                f"{error.object[error.start : error.end]!r} is not {self._encoding}; declare another --encoding"
             ) from None
         if not self._begun and text:
             self._begun = True

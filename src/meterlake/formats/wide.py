@@ -205,9 +205,7 @@ class WideCodec:
         return Parsed(pile, found, received, int(state[rows.LINE]) - body.line)
 
 
-def open_wide(
-    sheet: Sheet, values: ValueColumns, options: ReadOptions, origin: Origin
-) -> WideCodec:
+def open_wide(sheet: Sheet, values: ValueColumns, options: ReadOptions, origin: Origin) -> WideCodec:
     """Codec of a csv file whose rows are days.
 
     Raises:
