@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,12 +19,12 @@ import pyarrow.compute as pc
 from sqlalchemy import bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import QueuePool
 
 from meterlake.adapters import registry_series
 from meterlake.adapters.registry_schema import METADATA, STATE, TABLES, VERSIONS, fetch, fetched, put, run
 from meterlake.adapters.registry_stays import QUERY, stays
-from meterlake.errors import Conflict, Invalid, NotFound
+from meterlake.errors import Conflict, Invalid, MeterlakeError, NotFound
 from meterlake.registry import (
     SHAPES,
     TableReceipt,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
     from meterlake.ports import Registry
 
@@ -60,6 +61,7 @@ class SqlRegistry:
             NotFound: there is none and ``create`` is not set.
             Invalid: the URL is not one of a database, or its driver is not installed.
             Conflict: a later Meterlake wrote it.
+            MeterlakeError: the database cannot be reached or read.
 
         """
         self.url = url
@@ -68,18 +70,15 @@ class SqlRegistry:
         self._lock = Lock()
         self._revision = -1
         self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
-        try:
-            self.buckets = self._prepare(buckets if create else None)
-        except SQLAlchemyError as error:
-            raise NotFound(
-                f"{url}: the registry cannot be opened ({_reason(error)}); check the URL, or make one with `meterlake init`"
-            ) from error
+        if not create and _missing_file(self._engine):
+            raise NotFound(f"{url}: no registry there; check the URL, or make one with `meterlake init`")
+        self.buckets = self._prepare(buckets if create else None)
 
     def _prepare(self, buckets: int | None) -> int:
         with self._writing() if buckets is not None else self._reading() as connection:
             if buckets is not None:
                 METADATA.create_all(connection)
-            state = dict(connection.execute(select(STATE.c.name, STATE.c.number)).tuples().all())
+            state = dict(connection.execute(select(STATE.c.name, STATE.c.number)).all())
             if not state and buckets is not None:
                 state = {"layout": LAYOUT, "buckets": buckets, "revision": 0}
                 connection.execute(insert(STATE), [{"name": k, "number": v} for k, v in state.items()])
@@ -92,13 +91,18 @@ class SqlRegistry:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            yield connection
+        """One transaction that sees one state."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
+            raise MeterlakeError(f"registry {self.url}: {_reason(error)}; {_remedy(error)}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction that is whole or absent; writers wait for each other."""
-        with self._engine.connect().execution_options(meterlake_writes=True) as connection:
+        with self._reading() as connection:
+            connection.execution_options(meterlake_writes=True)
             yield connection
             connection.commit()
 
@@ -178,8 +182,11 @@ class SqlRegistry:
 def _engine(url: str) -> Engine:
     try:
         address = make_url(url)
-        memory = address.get_backend_name() == "sqlite" and address.database in {None, "", ":memory:"}
-        engine = create_engine(address, poolclass=StaticPool if memory else QueuePool)
+        options: dict[str, Any] = {}
+        if address.get_backend_name() == "sqlite" and not _file(address):
+            # The one connection is the database: threads take it in turn.
+            options = {"pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
+        engine = create_engine(address, poolclass=QueuePool, **options)
     except (ArgumentError, SQLAlchemyError, ImportError) as error:
         raise Invalid(
             f"registry {url!r}: {_reason(error)}; write a database URL such as sqlite:///folder/registry.db"
@@ -188,6 +195,16 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _file(address: URL) -> str | None:
+    return None if address.database in {None, "", ":memory:"} else address.database
+
+
+def _missing_file(engine: Engine) -> bool:
+    """Whether this is a SQLite file that is not there: to connect would make an empty one."""
+    file = _file(engine.url)
+    return engine.dialect.name == "sqlite" and file is not None and not Path(file).exists()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
@@ -204,6 +221,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _remedy(error: Exception) -> str:
+    text = str(error).lower()
+    if "locked" in text:
+        return "another process holds it: wait for that one to end"
+    if "full" in text or "disk i/o" in text:
+        return "look at its disk"
+    if "readonly" in text or "unable to open" in text:
+        return "check that its folder exists and may be written"
+    return "check the URL, or make a registry with `meterlake init`"
 
 
 def _standing(connection: Connection, name: str) -> pa.Table:

@@ -63,7 +63,7 @@ def take(connection: Connection, rows: pa.Table, buckets: int, *, whole: bool) -
     order = np.argsort(part, kind="stable")
     borders = np.searchsorted(part[order], np.arange(PARTS + 1))
     given = np.zeros(buckets, np.int64)
-    for bucket, count in connection.execute(select(BUCKETS.c.bucket, BUCKETS.c.rows)).tuples():
+    for bucket, count in connection.execute(select(BUCKETS.c.bucket, BUCKETS.c.rows)):
         given[bucket] = count
     before = int(given.sum())
     for low in range(0, PARTS, PARTS_AT_ONCE):

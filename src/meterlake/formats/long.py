@@ -12,7 +12,7 @@ from meterlake.formats import columns, rows
 from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of, meaning_of
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
-from meterlake.formats.lines import Body, body_of, rejects_of, texts_of
+from meterlake.formats.lines import REJECT, Body, body_of, rejects_of, texts_of
 from meterlake.formats.stamps import BAD, ISO, ROOM, Form, Script, form_of
 from meterlake.formats.stamps import stamp_of as read_stamp
 from meterlake.ids import MeterIds
@@ -103,8 +103,8 @@ class LongCodec:
         words = np.array([self.columns[role] for role in self._words()], np.int64)
         fields = np.zeros((2, self.sheet.width + 1), np.int64)
         found = Found(
-            np.empty((room, 7), np.int64), np.empty(room, np.int64), np.empty((room, 5), np.int64),
-            np.empty((room, 9), np.int64), 0, 0,
+            np.empty((room, rows.STRIP), np.int64), np.empty(room, np.int64), np.empty((room, REJECT), np.int64),
+            np.empty((room, rows.U_WIDTH), np.int64), 0, 0,
         )  # fmt: skip
         scratch = np.empty(ROOM, np.int64)
         while True:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 from numba import njit
 
 from meterlake.formats.categories import (
@@ -28,7 +27,7 @@ from meterlake.formats.categories import (
 )
 from meterlake.formats.decimals import FAILED, amount_of
 from meterlake.formats.fields import WHOLE, same, split
-from meterlake.formats.lines import R_COUNT, R_LINE, R_REASON, R_START, R_STOP
+from meterlake.formats.lines import R_COUNT, R_LINE, R_REASON, R_START, R_STOP, REJECT
 from meterlake.formats.localtime import clock_of, first_utc, is_skipped, local_of, stretch_of
 from meterlake.formats.pointer import pointer
 from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, Script, stamp_of
@@ -45,8 +44,10 @@ CLOCK_DAYS: Final = 2
 METER_MAX: Final = 128
 """Bytes of the longest meter id."""
 
-S_METER, S_LENGTH, S_NUMBER, S_KEY, S_START, S_LINE, S_COUNT = range(7)
+STRIP: Final = 7
+S_METER, S_LENGTH, S_NUMBER, S_KEY, S_START, S_LINE, S_COUNT = range(STRIP)
 """Columns of a strip: bytes of its meter id, number and key of its kind, first slot, line, slots."""
+U_WIDTH: Final = 9
 U_AMOUNT, U_START, U_STOP = 6, 7, 8
 """Columns of an unsettled reading: those of a strip up to the line, its amount, the text of its line."""
 
@@ -97,6 +98,22 @@ class Layout(NamedTuple):
     """Whether the zone was declared."""
     future_s: int
     """Readings that start later are refused."""
+
+
+class Row(NamedTuple):
+    """The fields of a row, and where its newline is."""
+
+    starts: Any
+    stops: Any
+    end: int
+
+
+class Out(NamedTuple):
+    """The tables that a kernel fills, flat."""
+
+    strips: Any
+    amounts: Any
+    rejects: Any
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -171,108 +188,136 @@ def _judge(facts: Any, slot: int, reason: int, amount: int) -> int:  # pragma: n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan_rows(  # noqa: PLR0913, PLR0915, C901
+def _head(
+    text: Any, layout: Any, row: Any, count: int, flaw: int, known: Any, facts: Any, memory: Any
+) -> int:  # pragma: no cover - compiled
+    """Slot of the row's words; `NEW`, or `TOO_LONG` where the row cannot be read."""
+    if flaw != WHOLE or count < layout.needed:
+        return TOO_LONG
+    if count > layout.width and overfull(text, row.stops[layout.width - 1], row.end, layout.delimiter):
+        return TOO_LONG
+    if layout.meter >= 0:
+        length = row.stops[layout.meter] - row.starts[layout.meter]
+        if length == 0 or length > METER_MAX:
+            return TOO_LONG
+    slot = look_up(text, row.starts, row.stops, known, memory[KNOWN], memory[LAST])
+    if slot >= 0:
+        memory[LAST] = slot
+        if facts[slot * FACTS + REASON] == _MALFORMED:
+            return TOO_LONG
+    return slot
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reading(
+    text: Any, layout: Any, row: Any, script: Any, clock: Any, facts: Any, slot: int, memory: Any
+) -> tuple[int, int, int, int, bool, int]:  # pragma: no cover - compiled
+    """What `_moment` says of the row, with the reason that comes first, and its amount."""
+    at = slot * FACTS
+    reason, start, length, code, doubled = _moment(
+        text, row.starts[layout.time], row.stops[layout.time], layout, script, clock, facts[at + INTERVAL], memory
+    )
+    amount = 0
+    if reason == 0 or reason >= _NO_INTERVAL:
+        amount = amount_of(
+            text, row.starts[layout.value], row.stops[layout.value], layout.mark,
+            facts[at + MULTIPLIER], facts[at + POWER],
+        )  # fmt: skip
+        reason = _judge(facts, slot, reason, amount)
+        if reason == 0 and not doubled and start > layout.future_s:
+            reason = _FUTURE
+    return reason, start, length, code, doubled, amount
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _describe(
+    table: Any, at: int, a: int, b: int, number: int, code: int, start: int, line: int
+) -> None:  # pragma: no cover - compiled
+    """Write what strips and unsettled readings have in common to ``table[at:]``."""
+    table[at + S_METER], table[at + S_LENGTH], table[at + S_NUMBER] = a, b - a, number
+    table[at + S_KEY], table[at + S_START], table[at + S_LINE] = code, start, line
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take(
+    text: Any, out: Any, memory: Any, a: int, b: int, number: int, code: int, start: int, length: int, amount: int
+) -> None:  # pragma: no cover - compiled
+    """Lengthen the last strip by a reading, or begin another."""
+    n = memory[STRIPS]
+    if not (
+        start == memory[NEXT] and memory[METER_LENGTH] == b - a and number == memory[KIND] and code == memory[KEY]
+        and same(text, a, b, text, memory[METER], memory[METER] + (b - a))
+    ):  # fmt: skip
+        _describe(out.strips, n * STRIP, a, b, number, code, start, memory[LINE])
+        out.strips[n * STRIP + S_COUNT] = 0
+        n += 1
+        memory[STRIPS] = n
+        memory[METER_LENGTH], memory[KIND], memory[KEY] = b - a, number, code
+    memory[METER] = a
+    memory[NEXT] = start + length
+    out.strips[(n - 1) * STRIP + S_COUNT] += 1
+    out.amounts[memory[SLOTS]] = amount
+    memory[SLOTS] += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _refuse(out: Any, memory: Any, i: int, end: int, reason: int) -> None:  # pragma: no cover - compiled
+    """Write a reject; it ends the strip."""
+    at = memory[REJECTS] * REJECT
+    out.rejects[at + R_LINE], out.rejects[at + R_START], out.rejects[at + R_STOP] = memory[LINE], i, end
+    out.rejects[at + R_REASON], out.rejects[at + R_COUNT] = reason, 1
+    memory[REJECTS] += 1
+    memory[METER_LENGTH] = -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scan_rows(
     data: Any, layout: Any, program: Any, words: Any, zone: Any, table: Any, fields: Any, room: Any,
     state: Any, strips: Any, amounts: Any, rejects: Any, unsettled: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
     """Read rows from ``state[POSITION]`` on until the end (`DONE`) or new words (`LEARN`)."""
-    size, text = len(data), pointer(data)
+    size, text, memory = len(data), pointer(data), pointer(state)
     starts, stops, capacity = pointer(fields[0]), pointer(fields[1]), fields.shape[1]
     clock = clock_of(zone)
     script = Script(layout.mode, pointer(program), len(program), pointer(room))
     known = Words(pointer(words), len(words), pointer(table.tokens), pointer(table.lengths))
-    facts, memory = pointer(table.facts), pointer(state)
-    i, line = state[POSITION], state[LINE]
-    n, k = state[STRIPS], state[SLOTS]
-    meter, meter_length, kind, key, following = (
-        state[METER],
-        state[METER_LENGTH],
-        state[KIND],
-        state[KEY],
-        state[NEXT],
-    )
+    facts, late = pointer(table.facts), pointer(unsettled)
+    out = Out(pointer(strips), pointer(amounts), pointer(rejects))
+    i = memory[POSITION]
     answer = DONE
     while i < size:
         count, end, flaw = split(text, i, layout.delimiter, starts, stops, capacity)
         if count == 1 and starts[0] == stops[0] and flaw == WHOLE:
-            meter_length = -1
+            memory[METER_LENGTH] = -1
+            memory[LINE] += 1
             i = end + 1
-            line += 1
             continue
-        reason, amount, start, length, slot, code, doubled = 0, 0, 0, 0, 0, 0, False
-        a = b = 0
-        if flaw != WHOLE or count < layout.needed:
-            reason = _MALFORMED
-        elif count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter):
-            reason = _MALFORMED
+        row = Row(starts, stops, end)
+        slot = _head(text, layout, row, count, flaw, known, facts, memory)
+        if slot == NEW:
+            answer = LEARN
+            break
+        if slot == TOO_LONG:
+            _refuse(out, memory, i, end, _MALFORMED)
         else:
-            if layout.meter >= 0:
-                a, b = starts[layout.meter], stops[layout.meter]
-                if a == b or b - a > METER_MAX:
-                    reason = _MALFORMED
-            slot = look_up(text, starts, stops, known, state[KNOWN], state[LAST])
-            if slot == TOO_LONG:
-                reason = _MALFORMED
-            elif slot == NEW:
-                answer = LEARN
-                break
-            elif facts[slot * FACTS + REASON] == _MALFORMED:
-                reason = _MALFORMED
-            state[LAST] = max(slot, 0)
-        if reason == 0:
-            reason, start, length, code, doubled = _moment(
-                text, starts[layout.time], stops[layout.time], layout, script, clock,
-                facts[slot * FACTS + INTERVAL], memory,
-            )  # fmt: skip
-            if reason == 0 or reason >= _NO_INTERVAL:
-                amount = amount_of(
-                    text, starts[layout.value], stops[layout.value], layout.mark,
-                    facts[slot * FACTS + MULTIPLIER], facts[slot * FACTS + POWER],
-                )  # fmt: skip
-                reason = _judge(facts, slot, reason, amount)
-                if reason == 0 and not doubled and start > layout.future_s:
-                    reason = _FUTURE
-            if doubled and (reason == 0 or reason >= _NO_VALUE):
-                u = state[UNSETTLED]
-                unsettled[u, S_METER], unsettled[u, S_LENGTH] = a, b - a
-                unsettled[u, S_NUMBER], unsettled[u, S_KEY] = facts[slot * FACTS + NUMBER], code
-                unsettled[u, S_START], unsettled[u, S_LINE] = start, line
-                unsettled[u, U_AMOUNT] = FAILED + reason if reason else amount
-                unsettled[u, U_START], unsettled[u, U_STOP] = i, end
-                state[UNSETTLED] += 1
-                reason = -1
-        if reason:
-            if reason > 0:
-                r = state[REJECTS]
-                rejects[r, R_LINE], rejects[r, R_START], rejects[r, R_STOP] = line, i, end
-                rejects[r, R_REASON], rejects[r, R_COUNT] = reason, 1
-                state[REJECTS] += 1
-            meter_length = -1
-        else:
+            reason, start, length, code, doubled, amount = _reading(
+                text, layout, row, script, clock, facts, slot, memory
+            )
+            a = starts[layout.meter] if layout.meter >= 0 else 0
+            b = stops[layout.meter] if layout.meter >= 0 else 0
             number = facts[slot * FACTS + NUMBER]
-            if not (
-                start == following and meter_length == b - a and number == kind and code == key
-                and same(text, a, b, text, meter, meter + meter_length)
-            ):  # fmt: skip
-                strips[n, S_METER], strips[n, S_LENGTH], strips[n, S_NUMBER] = a, b - a, number
-                strips[n, S_KEY], strips[n, S_START], strips[n, S_LINE] = code, start, line
-                strips[n, S_COUNT] = 0
-                n += 1
-                meter_length, kind, key = b - a, number, code
-            meter = a
-            strips[n - 1, S_COUNT] += 1
-            amounts[k] = amount
-            k += 1
-            following = start + length
+            if doubled and (reason == 0 or reason >= _NO_VALUE):
+                at = memory[UNSETTLED] * U_WIDTH
+                _describe(late, at, a, b, number, code, start, memory[LINE])
+                late[at + U_AMOUNT] = FAILED + reason if reason else amount
+                late[at + U_START], late[at + U_STOP] = i, end
+                memory[UNSETTLED] += 1
+                memory[METER_LENGTH] = -1
+            elif reason:
+                _refuse(out, memory, i, end, reason)
+            else:
+                _take(text, out, memory, a, b, number, code, start, length, amount)
+        memory[LINE] += 1
         i = end + 1
-        line += 1
-    state[POSITION], state[LINE] = i, line
-    state[STRIPS], state[SLOTS] = n, k
-    state[METER], state[METER_LENGTH], state[KIND], state[KEY], state[NEXT] = (
-        meter,
-        meter_length,
-        kind,
-        key,
-        following,
-    )
+    memory[POSITION] = i
     return answer
