@@ -40,10 +40,13 @@ class Size:
     wide_days: int = 31
 
 
+_MEDIUM: Final = Size(long_meters=571, wide_meters=6720, asked=300, load_rounds=3, question_rounds=5)
 SIZES: Final = {
     "small": Size(long_meters=20, wide_meters=300, asked=20, load_rounds=1, question_rounds=3),
-    "medium": Size(long_meters=571, wide_meters=6720, asked=300, load_rounds=3, question_rounds=5),
+    "medium": _MEDIUM,
+    "normal": _MEDIUM,
 }
+"""By the name that ``SIZE=`` takes; ``normal`` is the word of the other doors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
@@ -71,12 +72,8 @@ class Engine(Protocol):
 
 
 def is_installed(name: str) -> bool:
-    """Whether the library of an engine can be imported."""
-    try:
-        import_module(LIBRARIES[name])
-    except ImportError:
-        return False
-    return True
+    """Whether the library of an engine is there."""
+    return find_spec(LIBRARIES[name]) is not None
 
 
 def open_engine(name: str, folder: Path) -> Engine:

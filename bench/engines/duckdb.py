@@ -45,7 +45,9 @@ class DuckDB:
         """Open the database."""
         self._file = folder / "readings.duckdb"
         self._connection = duckdb.connect(str(self._file))
-        self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false")
+        self._connection.execute(
+            "SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false"
+        )
         self._prepared: set[str] = set()
 
     def load(self, paths: Sequence[Path], layout: Layout) -> None:

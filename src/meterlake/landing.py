@@ -151,24 +151,27 @@ class Landing:
             part = owner[slab.first_block : slab.first_block + len(slab.blocks)]
             self._note(slab)
             filled = slab.blocks["filled"].to_numpy() > 0
-            for i, (file, rows) in enumerate(files):
-                mine = slab.blocks.filter(pa.array((part == i) & filled))
-                if slab.first_block == 0 or len(mine):
+            last = slab.first_block + len(slab.blocks)
+            for i, (file, rows, number) in enumerate(files):
+                mine = slab.blocks.filter(pa.array((part == i) & filled & slab.changed))
+                here = (number >= slab.first_block) & (number < last)
+                here[here] = slab.changed[number[here] - slab.first_block]
+                if len(mine):
                     with self._lock:
-                        self._replaced[file].append((rows if slab.first_block == 0 else rows[:0], mine))
-            new_rows = slab.blocks.filter(pa.array((part < 0) & filled)) if len(files) else slab.blocks
+                        self._replaced[file].append((rows[here], mine))
+            new_rows = slab.blocks.filter(pa.array((part < 0) & filled)) if files else slab.blocks
             new_rows = new_rows if filled.all() else new_rows.filter(pc.greater(new_rows["filled"], 0))
             fresh.append(new_rows)
-            if alone and len(grid) > slab.first_block + len(slab.blocks) and self.write:
+            if alone and len(grid) > last and self.write:
                 self._put(fresh.pop(), run)
         return fresh
 
     def _collisions(
         self, grid: Grid, run: tuple[int, int]
-    ) -> tuple[Ints, list[tuple[DataFile, Ints]], Strips]:
-        """Which file holds each block of ``grid`` (-1: none), its rows in that file, and all as strips."""
+    ) -> tuple[Ints, list[tuple[DataFile, Ints, Ints]], Strips]:
+        """Which file holds each block of ``grid`` (-1: none); by file its rows and their blocks; all as strips."""
         owner = np.full(len(grid), -1, np.int64)
-        files: list[tuple[DataFile, Ints]] = []
+        files: list[tuple[DataFile, Ints, Ints]] = []
         held: list[Strips] = []
         for file in self._candidates(grid, run):
             keys = self.lake.blocks(file, KEY)
@@ -180,7 +183,7 @@ class Landing:
             if not len(hit):
                 continue
             owner[number[hit]] = len(files)
-            files.append((file, rows[hit]))
+            files.append((file, rows[hit], number[hit]))
             held.append(
                 to_strips(self.lake.blocks(file).take(pa.array(rows[hit])), self.ids, self.kinds, self.senders)
             )

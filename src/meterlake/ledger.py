@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from meterlake.blocks import Sender
-from meterlake.readings import UTC_US
+from meterlake.readings import REASONS, UTC_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meterlake.ports import Lake
+    from meterlake.strips import Rejects
 
 SUPERSEDED_SCHEMA: Final = pa.schema(
     [
@@ -145,3 +146,25 @@ class Delivered:
         """Last version committed at or before ``moment``; versions that changed no reading are passed over."""
         us = int(moment.astimezone(UTC).timestamp() * 1_000_000)
         return max((version for version, at in self.landed_at.items() if at <= us), default=0)
+
+
+def quarantine_rows(delivery: int, path: str, rejects: Rejects) -> pa.Table:
+    """Rows of QUARANTINE_SCHEMA for what was refused of a file; the load is named when it is committed."""
+    n = len(rejects)
+    columns = [
+        pa.nulls(n, pa.string()),
+        pa.array(np.full(n, delivery, np.int32)),
+        pa.array([path] * n, pa.string()),
+        pa.array(rejects.line),
+        pa.array(rejects.text, pa.string()),
+        pa.array(["", *REASONS]).take(pa.array(rejects.reason)),
+        pa.array(rejects.count),
+    ]
+    return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
+
+
+def of_load(quarantine: pa.Table, load_id: str) -> pa.Table:
+    """Name the load in rows of QUARANTINE_SCHEMA."""
+    return quarantine.set_column(
+        0, QUARANTINE_SCHEMA.field("load_id"), pa.array([load_id] * len(quarantine), pa.string())
+    )

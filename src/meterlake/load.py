@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -35,14 +35,21 @@ from meterlake.formats import parquet
 from meterlake.formats.codec import Codec, Origin, Parsed, ReadOptions
 from meterlake.formats.recognise import open_codec
 from meterlake.ids import MeterIds
-from meterlake.intervals import DAY_S, is_local_day
 from meterlake.landing import Landing, Outcome
-from meterlake.ledger import DELIVERY_SCHEMA, QUARANTINE_SCHEMA, Delivered, operation_row, superseded
+from meterlake.ledger import (
+    DELIVERY_SCHEMA,
+    QUARANTINE_SCHEMA,
+    Delivered,
+    of_load,
+    operation_row,
+    quarantine_rows,
+    superseded,
+)
 from meterlake.merge import SERIES_SCHEMA
 from meterlake.ports import Change
-from meterlake.readings import AUTHORITATIVE, REASON_CODES, REASONS
-from meterlake.receipt import FileReceipt, Receipt, amount_texts
-from meterlake.series import resettle
+from meterlake.readings import AUTHORITATIVE, REASON_CODES
+from meterlake.receipt import FileReceipt, Receipt, amount_texts, summary_of
+from meterlake.series import gaps, resettle
 from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import MISSING, Kinds, Rejects, Strips
@@ -267,7 +274,7 @@ class Load:
     def _refuse(self, delivery: _Delivery, rejects: Rejects) -> None:
         """Put rejects into quarantine and count them."""
         if len(rejects):
-            self.quarantine.add(_quarantined(delivery, rejects))
+            self.quarantine.add(quarantine_rows(delivery.number, delivery.source.path, rejects))
             with self.store.lock:
                 delivery.refused += int(rejects.count.sum())
 
@@ -340,7 +347,7 @@ class Load:
             landed_us = max(time.time_ns() // 1000, self.received_us)
             records = {
                 "superseded": superseded(landing.lost.table(), receipt.version),
-                "quarantine": _with_load(quarantine, receipt.load_id),
+                "quarantine": of_load(quarantine, receipt.load_id),
                 "deliveries": self._delivery_rows(receipt, whole, landed_us),
                 "operations": operation_row("load", receipt.load_id, receipt.version, landed_us, receipt.to_json()),
             }
@@ -413,7 +420,7 @@ class Load:
             if len(mine):
                 rejects = self._understood(delivery, mine, "off_grid")
                 delivery.off_grid = int(rejects.count.sum())
-                yield _quarantined(delivery, rejects)
+                yield quarantine_rows(delivery.number, delivery.source.path, rejects)
 
     # -- telling -----------------------------------------------------------------------------------
 
@@ -442,7 +449,7 @@ class Load:
             last=_iso(max(d.last_s for d in spans)) if spans else None,
             gaps=gaps(series, self._series_before(series)),
             amount=amount_texts(outcome.amounts),
-            rejects=_summary(quarantine),
+            rejects=summary_of(quarantine),
             assumed=dict(sorted(self.assumed.items())),
             seconds=time.monotonic() - self.started,
             bytes_on_disk=sum(f.bytes for f in base.files),
@@ -488,56 +495,6 @@ class Load:
             for d in whole
         ]
         return pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
-
-
-def _quarantined(delivery: _Delivery, rejects: Rejects) -> pa.Table:
-    n = len(rejects)
-    columns = [
-        pa.nulls(n, pa.string()),
-        pa.array(np.full(n, delivery.number, np.int32)),
-        pa.array([delivery.source.path] * n, pa.string()),
-        pa.array(rejects.line),
-        pa.array(rejects.text, pa.string()),
-        pa.array(["", *REASONS]).take(pa.array(rejects.reason)),
-        pa.array(rejects.count),
-    ]
-    return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
-
-
-def _with_load(quarantine: pa.Table, load_id: str) -> pa.Table:
-    return quarantine.set_column(
-        0, QUARANTINE_SCHEMA.field("load_id"), pa.array([load_id] * len(quarantine), pa.string())
-    )
-
-
-def _summary(quarantine: pa.Table) -> list[dict[str, Any]]:
-    """Rejects by reason, most first, with the first example of each."""
-    answer = []
-    for reason in pc.unique(quarantine["reason"]).to_pylist():
-        rows = quarantine.filter(pc.equal(quarantine["reason"], reason))
-        example = rows.slice(0, 1).select(["file", "line", "text"]).to_pylist()[0]
-        answer.append({"reason": reason, "count": pc.sum(rows["count"]).as_py(), "example": example})
-    return sorted(answer, key=lambda entry: (-entry["count"], entry["reason"]))
-
-
-def gaps(series: pa.Table, before: pa.Table) -> int:
-    """Empty slots between the first and last filled slot of each meter-channel, summed.
-
-    ``series`` (SERIES_SCHEMA) tells what a landing added, ``before`` (with ``filled`` for ``gained``) what
-    was known of the same meter-channels. Local-day reads of 23, 24 and 25 hours are one family.
-    """
-    names = {"gained": "filled"}
-    added = series.rename_columns([names.get(name, name) for name in series.column_names])
-    both = pa.concat_tables([added, before.select(added.column_names).cast(added.schema)])
-    interval = both["interval_s"].to_numpy().copy()
-    interval[[is_local_day(int(i)) for i in interval]] = DAY_S
-    both = both.set_column(2, "interval_s", pa.array(interval))
-    reach = both.group_by(["meter_id", "channel", "interval_s"]).aggregate(
-        [("first_s", "min"), ("last_s", "max"), ("filled", "sum")]
-    )
-    length = reach["interval_s"].to_numpy().astype(np.int64)
-    slots = np.rint((reach["last_s_max"].to_numpy() - reach["first_s_min"].to_numpy()) / length) + 1
-    return int((slots - reach["filled_sum"].to_numpy()).sum())
 
 
 def _iso(seconds: int) -> str:

@@ -79,6 +79,8 @@ class Slab:
     losers: Losers
     stored_amount: Mapping[str, int]
     """Sum by channel of what this pile stored, milli units."""
+    changed: Bools
+    """Which of ``blocks`` hold anything new."""
     series: pa.Table
     """SERIES_SCHEMA: the reach of the merged blocks and the slots gained over the lake's."""
 
@@ -336,12 +338,14 @@ class Grid:
         if cell.repeats == 0 and bool(table.new.all()):
             counts, losers = self._all_stored(table, held), _no_losers()
             sums = blocks["total"].to_numpy()
+            changed = np.ones(high - low, bool)
         else:
             counts, losers = self._judge(strips, kind, series, table, at, shape, cell)
             sums = self._stored(table, kind, cell)
+            changed = self._changed(table, kind, cell)
         channel = self.block_series[low:high] % len(self.pile.channels)
         amounts = {name: exact_sum(sums[channel == code]) for code, name in enumerate(self.pile.channels)}
-        return Slab(blocks, low, counts, losers, amounts, self._reach(blocks, cell, low, ends))
+        return Slab(blocks, low, counts, losers, amounts, changed, self._reach(blocks, cell, low, ends))
 
     def _all_stored(self, table: KindTable, held: Ints) -> dict[int, Ints]:
         """Counts of a slab in which nothing met anything."""
@@ -391,6 +395,12 @@ class Grid:
             won[np.flatnonzero(same)[table.quality[now] >= table.quality[old]]] = False
         sums: Ints = np.where(won, cell.amount, 0).reshape(-1, self.width).sum(axis=1)
         return sums
+
+    def _changed(self, table: KindTable, kind: Codes, cell: _Cell) -> Bools:
+        won = cell.winner >= 0
+        won[won] = table.new[kind[cell.winner[won]]]
+        changed: Bools = won.reshape(-1, self.width).any(axis=1)
+        return changed
 
     def _reach(self, blocks: pa.Table, cell: _Cell, low: int, ends: Ints) -> pa.Table:
         """Rows of SERIES_SCHEMA for the merged blocks."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.compute as pc
 
 from meterlake.exact import decimal_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COUNTS: Final = ("received", "stored", "duplicate", "superseded", "conflict", "rejected", "replaced")
 DAY_READINGS: Final = 10_000_000 * 96
@@ -122,3 +127,13 @@ class Receipt:
 def amount_texts(amounts: Mapping[str, int]) -> dict[str, str]:
     """Exact decimal text in kWh, m³ or kVArh by channel, from milli units."""
     return {channel: decimal_text(amount) for channel, amount in sorted(amounts.items())}
+
+
+def summary_of(quarantine: pa.Table) -> list[dict[str, Any]]:
+    """Rejects by reason, most first, with the first example of each."""
+    answer = []
+    for reason in pc.unique(quarantine["reason"]).to_pylist():
+        rows = quarantine.filter(pc.equal(quarantine["reason"], reason))
+        example = rows.slice(0, 1).select(["file", "line", "text"]).to_pylist()[0]
+        answer.append({"reason": reason, "count": pc.sum(rows["count"]).as_py(), "example": example})
+    return sorted(answer, key=lambda entry: (-entry["count"], entry["reason"]))

@@ -46,25 +46,45 @@ def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
     if fill.any():
         held, borders = flat_amounts(blocks)
         amount[fill] = held[borders[losers.block[fill]] + losers.slot[fill]]
-    silent = (amount == MISSING).astype(np.int64)
-    entries = np.unique(
-        np.stack([losers.block, silent, losers.delivery, losers.stamp_us, losers.quality, losers.slot, amount], 1),
-        axis=0,
-    )
-    cut = np.ones(len(entries), bool)
-    cut[1:] = (entries[1:, :5] != entries[:-1, :5]).any(axis=1) | (entries[1:, 5] != entries[:-1, 5] + 1)
-    return _runs(blocks, entries, np.flatnonzero(cut))
+    silent = amount == MISSING
+    traits = np.stack([losers.delivery, losers.stamp_us, losers.quality, silent], axis=1).astype(np.int64)
+    distinct, trait = _few(traits)
+    order, cell = _in_order(trait * (int(cell.max()) + 1) + cell, amount)
+    cut = np.append(True, cell[1:] != cell[:-1] + 1)
+    cut |= np.append(True, losers.block[order][1:] != losers.block[order][:-1])
+    return _runs(blocks, losers, order, np.flatnonzero(cut), distinct[trait[order]], amount[order])
 
 
-def _runs(blocks: pa.Table, entries: Ints, heads: Ints) -> pa.Table:
-    block, silent, delivery, stamp, quality, slot, _ = entries[heads].T
-    rows = blocks.select(["meter_id", "channel", "interval_s", "start", "offset_s"]).take(pa.array(block))
+def _few(rows: Ints) -> tuple[Ints, Ints]:
+    """Distinct rows and the index of each, where most rows are like the row before."""
+    fresh = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    distinct, inverse = np.unique(rows[fresh], axis=0, return_inverse=True)
+    return distinct, inverse.reshape(-1)[np.cumsum(fresh) - 1]
+
+
+def _in_order(key: Ints, amount: Ints) -> tuple[Ints, Ints]:
+    """Order by ``key``, equal entries (of one key and amount) once; and the keys in that order."""
+    order = np.argsort(key, kind="stable")
+    if (key[order][1:] == key[order][:-1]).any():
+        order = np.lexsort((amount, key))
+        again = (key[order][1:] == key[order][:-1]) & (amount[order][1:] == amount[order][:-1])
+        order = order[np.append(True, ~again)]
+    return order, key[order]
+
+
+def _runs(  # noqa: PLR0913
+    blocks: pa.Table, losers: Losers, order: Ints, heads: Ints, traits: Ints, amount: Ints
+) -> pa.Table:
+    """Rows of LOST_SCHEMA for runs that begin at ``heads`` of the losers taken in ``order``."""
+    delivery, stamp, quality, silent = traits[heads].T
+    slot = losers.slot[order][heads]
+    rows = blocks.select(["meter_id", "channel", "interval_s", "start", "offset_s"])
+    rows = rows.take(pa.array(losers.block[order][heads]))
     interval = rows["interval_s"].to_numpy().astype(np.int64)
     first_s = rows["start"].cast(pa.int64()).to_numpy() // 1_000_000 + rows["offset_s"].to_numpy()
-    sizes = np.diff(np.append(heads, len(entries)))
+    sizes = np.diff(np.append(heads, len(order)))
     borders = np.zeros(len(heads) + 1, np.int32)
     np.cumsum(np.where(silent, 0, sizes), out=borders[1:])
-    loud = entries[entries[:, 1] == 0, 6]
     columns = {
         "meter_id": rows["meter_id"],
         "channel": rows["channel"],
@@ -74,7 +94,9 @@ def _runs(blocks: pa.Table, entries: Ints, heads: Ints) -> pa.Table:
         "quality": pa.array(quality.astype(np.int8)),
         "delivery": pa.array(delivery.astype(np.int32)),
         "stamp": pa.array(stamp).cast(UTC_US),
-        "amounts": pa.ListArray.from_arrays(pa.array(borders), pa.array(loud), mask=pa.array(silent == 1)),
+        "amounts": pa.ListArray.from_arrays(
+            pa.array(borders), pa.array(amount[amount != MISSING]), mask=pa.array(silent == 1)
+        ),
     }
     return pa.table(columns, schema=LOST_SCHEMA)
 

@@ -130,7 +130,7 @@ def _read_csv(path: Path) -> tuple[pa.Table, Any, list[tuple[int, str]]]:
         skipped.append((row.number, what))
         return "skip"
 
-    names = pacsv.open_csv(path).schema.names
+    names = pacsv.open_csv(path, parse_options=pacsv.ParseOptions(invalid_row_handler=lambda _: "skip")).schema.names
     rows = pacsv.read_csv(
         path,
         pacsv.ReadOptions(use_threads=False),  # only so are lines numbered

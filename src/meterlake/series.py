@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterlake.blocks import flat_amounts
+from meterlake.intervals import DAY_S, is_local_day
 from meterlake.merge import SERIES_SCHEMA
 from meterlake.spool import concat
 from meterlake.strips import MISSING
@@ -71,3 +72,23 @@ def resettle(lake: Lake, registry: Registry) -> None:
             registry.update_series(SERIES_SCHEMA.empty_table(), version)
     else:
         registry.update_series(recount(lake, snapshot), snapshot.version, whole=True)
+
+
+def gaps(series: pa.Table, before: pa.Table) -> int:
+    """Empty slots between the first and last filled slot of each meter-channel, summed.
+
+    ``series`` (SERIES_SCHEMA) tells what a landing added, ``before`` (with ``filled`` for ``gained``) what
+    was known of the same meter-channels. Local-day reads of 23, 24 and 25 hours are one family.
+    """
+    names = {"gained": "filled"}
+    added = series.rename_columns([names.get(name, name) for name in series.column_names])
+    both = pa.concat_tables([added, before.select(added.column_names).cast(added.schema)])
+    interval = both["interval_s"].to_numpy().copy()
+    interval[[is_local_day(int(i)) for i in interval]] = DAY_S
+    both = both.set_column(2, "interval_s", pa.array(interval))
+    reach = both.group_by(["meter_id", "channel", "interval_s"]).aggregate(
+        [("first_s", "min"), ("last_s", "max"), ("filled", "sum")]
+    )
+    length = reach["interval_s"].to_numpy().astype(np.int64)
+    slots = np.rint((reach["last_s_max"].to_numpy() - reach["first_s_min"].to_numpy()) / length) + 1
+    return int((slots - reach["filled_sum"].to_numpy()).sum())

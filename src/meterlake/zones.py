@@ -151,7 +151,7 @@ def day_starts(zone: str, from_date: date, to_date: date) -> Ints:
     return local_midnights_utc(zone, from_date, to_date)
 
 
-def settle(  # noqa: PLR0913
+def settle(
     unsettled: Strips, texts: Sequence[str], kinds: Kinds, zone: str, stamp: str, now_s: int
 ) -> tuple[Strips, Rejects]:
     """Decide the readings of one file whose local stamp exists twice.
@@ -176,7 +176,7 @@ def settle(  # noqa: PLR0913
     late[order] = second
     interval = np.array([kind.interval_s for kind in table], np.int64)[unsettled.kind]
     summer, winter, _ = local_to_utc(zone, unsettled.start)
-    start = np.where(late == 1, winter, summer) - (interval if stamp == "end" else 0)
+    start: Ints = np.where(late == 1, winter, summer) - (interval if stamp == "end" else np.int64(0))
     reason = np.where(unsettled.amounts < -AMOUNT_MAX, unsettled.amounts - MISSING, 0)
     reason[(reason == 0) & (start > now_s + FUTURE_S)] = REASON_CODES["future"]
     reason[late < 0] = REASON_CODES["ambiguous_local_time"]

@@ -201,7 +201,7 @@ def test_chunks_end_only_in_front_of_a_200_or_900_record():
     from meterlake.formats.recognise import open_codec
 
     data = nem12(head(), day(), head(), day())
-    codec = open_codec(data, True, NEM12, ORIGIN, "x")  # noqa: FBT003
+    codec = open_codec(data, True, NEM12, ORIGIN, "x")
     assert data[codec.border(data) :].startswith(b"900")
     assert data[codec.border(data[:-8]) :].startswith(b"200")
     assert codec.border(day().encode()) == 0

@@ -85,7 +85,7 @@ def test_declared_columns_make_a_london_header_a_plain_csv():
 
 def test_a_head_in_the_middle_of_a_line_is_enough():
     head = LONG + b"m,2013-01-01 01:0"
-    assert open_codec(head, False, ReadOptions(), ORIGIN, "x").name == "csv"  # noqa: FBT003
+    assert open_codec(head, False, ReadOptions(), ORIGIN, "x").name == "csv"
 
 
 def decoded(data: bytes, encoding: str | None, cuts: list[int]) -> bytes:

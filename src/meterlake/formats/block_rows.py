@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Bools = npt.NDArray[np.bool_]
 _US: Final = 1_000_000
-_SCALE_MAX: Final = 13
+_SCALE_MAX: Final = 9
 _MALFORMED: Final = REASON_CODES["malformed_line"]
 
 
@@ -83,7 +83,7 @@ def _whole(table: pa.Table) -> Bools:
     codes = _numbers(pc.list_value_length(table["qualities"]), -1)
     uniform = table["quality"].is_valid().to_numpy()
     shared = table["delivery"].is_valid().to_numpy()
-    ok = (width > 0) & (slots == width) & (narrow.is_valid().to_numpy() != wide.is_valid().to_numpy())
+    ok: Bools = (width > 0) & (slots == width) & (narrow.is_valid().to_numpy() != wide.is_valid().to_numpy())
     ok &= (start % (np.maximum(span, 1) * _US) == 0) & (offset >= 0)
     ok &= offset < np.where(days == 1, np.maximum(span, 1), np.maximum(interval, 1))
     ok &= (scale >= 0) & (scale <= _SCALE_MAX)
@@ -175,7 +175,7 @@ def _unpack(  # noqa: PLR0913
     return strips, refused
 
 
-def _kind(kinds: Kinds, origin: Origin, channel: str, interval_s: int, quality: int, stamp_us: int) -> int:  # noqa: PLR0913
+def _kind(kinds: Kinds, origin: Origin, channel: str, interval_s: int, quality: int, stamp_us: int) -> int:
     unit = base_unit(channel)
-    assert unit is not None  # noqa: S101 - unknown channels are refused before
+    assert unit is not None
     return kinds.code(kind_of(Meaning(channel, interval_s, quality, unit), origin, stamp_us=stamp_us))

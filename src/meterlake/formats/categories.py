@@ -6,7 +6,6 @@ and its meaning put into the `Table` that the kernel looks into.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,8 @@ from meterlake.strips import Codes, Ints, Kind, Kinds
 from meterlake.units import Unit, base_unit, measured_as, unit_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from meterlake.formats.codec import Origin
 
 CAPACITY: Final = 256
@@ -130,7 +131,7 @@ def meaning_of(words: Mapping[str, str], defaults: Defaults) -> Meaning:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def look_up(  # noqa: PLR0913
+def look_up(
     data: Any, starts: Any, stops: Any, words: Any, known: int, last: int
 ) -> int:  # pragma: no cover - compiled
     """Slot of the combination that the row holds, `NEW` or `TOO_LONG`; ``last`` is tried first."""
@@ -195,16 +196,18 @@ class Categories:
         if not len(number):
             return np.empty(0, np.int32)
         if not key.any():
-            codes = np.zeros(len(self.meanings), np.int32)
+            codes: Codes = np.zeros(len(self.meanings), np.int32)
             for i in np.flatnonzero(np.bincount(number)).tolist():
                 codes[i] = kinds.code(make(self.meanings[i], 0))
             return codes[number]
-        pairs, inverse = np.unique(np.stack([number, key], axis=1), axis=0, return_inverse=True)
-        codes = np.array([kinds.code(make(self.meanings[i], k)) for i, k in pairs.tolist()], np.int32)
+        n = len(self.meanings)
+        pairs, inverse = np.unique(key * n + number, return_inverse=True)
+        found = [kinds.code(make(self.meanings[pair % n], pair // n)) for pair in pairs.tolist()]
+        codes = np.array(found, np.int32)
         return codes[inverse.reshape(-1)]
 
 
-def kind_of(  # noqa: PLR0913
+def kind_of(
     meaning: Meaning, origin: Origin, key: int = 0, *, stamp_us: int | None = None,
     quality: int | None = None, per_line: bool = False,
 ) -> Kind:  # fmt: skip

@@ -1,5 +1,10 @@
 """The kernel for files with a row per meter and day: one strip a row."""
 
+# ruff: noqa: PLR0913
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
@@ -37,19 +42,16 @@ from meterlake.formats.rows import (
     LEARN,
     LINE,
     METER_MAX,
-    NAIVE,
     POSITION,
     REJECTS,
     S_COUNT,
-    S_KEY,
-    S_LENGTH,
-    S_LINE,
-    S_METER,
-    S_NUMBER,
-    S_START,
     SLOTS,
     STRETCH,
+    STRIP,
     STRIPS,
+    Out,
+    Row,
+    describe,
     overfull,
 )
 from meterlake.formats.stamps import Script, stamp_of
@@ -84,25 +86,77 @@ class DayLayout(NamedTuple):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _head(  # noqa: PLR0913
-    data: Any, layout: Any, starts: Any, stops: Any, known: Any, facts: Any, state: Any, script: Any
+def _head(
+    text: Any, layout: Any, row: Any, count: int, flaw: int, known: Any, facts: Any, memory: Any, script: Any
 ) -> tuple[int, int]:  # pragma: no cover - compiled
     """Slot of the row's words (`NEW`; `TOO_LONG` where the row cannot be read), and its date in local seconds."""
+    if flaw != WHOLE or count < layout.needed:
+        return TOO_LONG, 0
+    if count > layout.width and overfull(text, row.stops[layout.width - 1], row.end, layout.delimiter):
+        return TOO_LONG, 0
     if layout.meter >= 0:
-        length = stops[layout.meter] - starts[layout.meter]
+        length = row.stops[layout.meter] - row.starts[layout.meter]
         if length == 0 or length > METER_MAX:
             return TOO_LONG, 0
-    status, local, _ = stamp_of(data, starts[layout.time], stops[layout.time], script)
+    status, local, _ = stamp_of(text, row.starts[layout.time], row.stops[layout.time], script)
     if status or local % DAY_S:
         return TOO_LONG, 0
-    slot = look_up(data, starts, stops, known, state[KNOWN], state[LAST])
-    if slot >= 0 and facts[slot * FACTS + REASON] == _MALFORMED:
-        return TOO_LONG, 0
+    slot = look_up(text, row.starts, row.stops, known, memory[KNOWN], memory[LAST])
+    if slot >= 0:
+        memory[LAST] = slot
+        if facts[slot * FACTS + REASON] == _MALFORMED:
+            return TOO_LONG, 0
     return slot, local
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan_days(  # noqa: PLR0913, PLR0915
+def _take(
+    text: Any, layout: Any, row: Any, clock: Any, facts: Any, slot: int, local: int, present: int,
+    out: Any, memory: Any, tally: Any,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Read the values of a row and write its strip; refused slots are tallied."""
+    start, length, memory[STRETCH] = day_span(clock, local + layout.lead, memory[STRETCH])
+    n = slots_stated(row.starts, row.stops, layout.first, present, layout.usual, length // layout.interval)
+    fact, at = slot * FACTS, memory[SLOTS]
+    own = facts[fact + REASON]
+    if n == 0:
+        tally[_MALFORMED] = 1
+    elif length % layout.interval or length > _LONGEST_S:
+        tally[_NO_INTERVAL] = n
+    elif own:
+        tally[own] = n
+    else:
+        read_values(
+            text, row.starts, row.stops, layout.first, n, layout.mark, facts[fact + MULTIPLIER],
+            facts[fact + POWER], facts[fact + WRONG_UNIT] != 0, out.amounts, at, tally,
+        )  # fmt: skip
+        if n * layout.interval != length:
+            n = place_by_clock(
+                clock,
+                local + layout.lead,
+                start,
+                length,
+                layout.interval,
+                n,
+                out.amounts,
+                at,
+                out.amounts,
+                False,
+                tally,
+            )
+        refuse_future(start, layout.interval, n, layout.future_s, out.amounts, at, tally)
+        if filled(out.amounts, at, n):
+            s = memory[STRIPS] * STRIP
+            a = row.starts[layout.meter] if layout.meter >= 0 else 0
+            b = row.stops[layout.meter] if layout.meter >= 0 else 0
+            describe(out.strips, s, a, b, facts[fact + NUMBER], 0, start, memory[LINE])
+            out.strips[s + S_COUNT] = n
+            memory[STRIPS] += 1
+            memory[SLOTS] = at + n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scan_days(
     data: Any, layout: Any, program: Any, words: Any, zone: Any, table: Any, fields: Any, room: Any,
     tallied: Any, state: Any, strips: Any, amounts: Any, rejects: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
@@ -115,72 +169,25 @@ def scan_days(  # noqa: PLR0913, PLR0915
     clock = clock_of(zone)
     script = Script(layout.mode, pointer(program), len(program), pointer(room))
     known = Words(pointer(words), len(words), pointer(table.tokens), pointer(table.lengths))
-    facts, refused, values = pointer(table.facts), pointer(rejects), pointer(amounts)
-    tally = pointer(tallied)
-    i, line, at = state[POSITION], state[LINE], state[SLOTS]
+    facts, tally = pointer(table.facts), pointer(tallied)
+    out = Out(pointer(strips), pointer(amounts), pointer(rejects))
+    i = memory[POSITION]
     answer = DONE
     while i < size:
         count, end, flaw = split(text, i, layout.delimiter, starts, stops, capacity)
-        if count == 1 and starts[0] == stops[0] and flaw == WHOLE:
-            i, line = end + 1, line + 1
-            continue
-        slot, local, stated, start, length = TOO_LONG, 0, 0, 0, DAY_S
-        present = min(count - layout.first, layout.values)
-        whole = flaw == WHOLE and count >= layout.needed and present > 0
-        if whole and not (
-            count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter)
-        ):
-            slot, local = _head(text, layout, starts, stops, known, facts, memory, script)
+        if count > 1 or starts[0] != stops[0] or flaw != WHOLE:
+            row = Row(starts, stops, end)
+            slot, local = _head(text, layout, row, count, flaw, known, facts, memory, script)
             if slot == NEW:
                 answer = LEARN
                 break
-        if slot >= 0:
-            state[LAST] = slot
-            start, length, state[STRETCH] = day_span(clock, local + layout.lead, state[STRETCH])
-            stated = slots_stated(
-                starts, stops, layout.first, present, layout.usual, length // layout.interval
-            )
-        own = facts[max(slot, 0) * FACTS + REASON]
-        if stated == 0:
-            tally[_MALFORMED] = 1
-        elif length % layout.interval or length > _LONGEST_S:
-            tally[_NO_INTERVAL] = stated
-        elif own:
-            tally[own] = stated
-        else:
-            read_values(
-                text, starts, stops, layout.first, stated, layout.mark, facts[slot * FACTS + MULTIPLIER],
-                facts[slot * FACTS + POWER], facts[slot * FACTS + WRONG_UNIT] != 0, values, at, tally,
-            )  # fmt: skip
-            n = stated
-            if stated * layout.interval != length:
-                n = place_by_clock(
-                    clock,
-                    local + layout.lead,
-                    start,
-                    length,
-                    layout.interval,
-                    stated,
-                    values,
-                    at,
-                    values,
-                    False,
-                    tally,
-                )
-            refuse_future(start, layout.interval, n, layout.future_s, values, at, tally)
-            if filled(values, at, n):
-                s = state[STRIPS]
-                strips[s, S_METER], strips[s, S_LENGTH] = 0, 0
-                if layout.meter >= 0:
-                    strips[s, S_METER] = starts[layout.meter]
-                    strips[s, S_LENGTH] = stops[layout.meter] - starts[layout.meter]
-                strips[s, S_NUMBER], strips[s, S_KEY] = facts[slot * FACTS + NUMBER], 0
-                strips[s, S_START], strips[s, S_LINE], strips[s, S_COUNT] = start, line, n
-                state[STRIPS] += 1
-                at += n
-        if stated:
-            state[NAIVE] += 1
-        state[REJECTS] = write_tally(tally, refused, state[REJECTS], line, i, end)
-        i, line = end + 1, line + 1
-    state[POSITION], state[LINE], state[SLOTS] = i, line, at
+            if slot == TOO_LONG:
+                tally[_MALFORMED] = 1
+            else:
+                present = min(count - layout.first, layout.values)
+                _take(text, layout, row, clock, facts, slot, local, present, out, memory, tally)
+            memory[REJECTS] = write_tally(tally, out.rejects, memory[REJECTS], memory[LINE], i, end)
+        memory[LINE] += 1
+        i = end + 1
+    memory[POSITION] = i
     return answer

@@ -5,6 +5,11 @@ position. A row with the usual number is read by its clock: values in a skipped 
 in a doubled hour could be either.
 """
 
+# ruff: noqa: FBT001, PLR0913, PLR1714, SIM110
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final
@@ -30,7 +35,7 @@ _FUTURE: Final = REASON_CODES["future"]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def read_values(  # noqa: PLR0913
+def read_values(
     data: Any, starts: Any, stops: Any, first: int, n: int, mark: int, multiplier: int, power: int,
     wrong_unit: bool, amounts: Any, at: int, tally: Any,
 ) -> None:  # fmt: skip  # pragma: no cover - compiled
@@ -61,7 +66,7 @@ def day_span(clock: Any, local: int, hint: int) -> tuple[int, int, int]:  # prag
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def place_by_clock(  # noqa: PLR0913
+def place_by_clock(
     clock: Any, local: int, start: int, length: int, interval: int, n: int,
     amounts: Any, at: int, qualities: Any, coded: bool, tally: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
@@ -95,7 +100,7 @@ def place_by_clock(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def refuse_future(  # noqa: PLR0913
+def refuse_future(
     start: int, interval: int, n: int, limit: int, amounts: Any, at: int, tally: Any
 ) -> None:  # pragma: no cover - compiled
     """Refuse the slots that start after ``limit``."""
@@ -108,7 +113,7 @@ def refuse_future(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def write_tally(  # noqa: PLR0913
+def write_tally(
     tally: Any, rejects: Any, n: int, line: int, start: int, stop: int
 ) -> int:  # pragma: no cover - compiled
     """Write the reasons of a row to ``rejects`` from entry ``n`` on and clear the tally; entries now."""
@@ -141,7 +146,7 @@ def blank(starts: Any, stops: Any, first: int, last: int) -> bool:  # pragma: no
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def slots_stated(  # noqa: PLR0913
+def slots_stated(
     starts: Any, stops: Any, first: int, present: int, usual: int, slots: int
 ) -> int:  # pragma: no cover - compiled
     """How many slots a row of ``present`` values states, on a day of ``slots`` where days have ``usual``.

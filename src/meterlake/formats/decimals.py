@@ -1,5 +1,10 @@
 """Decimal text to amounts: exact, whatever the unit and however many digits, rounded half to even."""
 
+# ruff: noqa: FBT001
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final
@@ -48,7 +53,7 @@ def _exponent(data: Any, i: int, stop: int) -> tuple[bool, int]:  # pragma: no c
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _exact(  # noqa: PLR0913
+def _exact(
     data: Any, start: int, stop: int, multiplier: int, power: int, negative: bool
 ) -> int:  # pragma: no cover - compiled
     """Multiply the digits of ``data[start:stop]`` from the right, as on paper; ``power`` is the last one's.
@@ -124,7 +129,7 @@ def _is_absent(data: Any, start: int, stop: int) -> bool:  # pragma: no cover - 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def amount_of(  # noqa: PLR0913
+def amount_of(
     data: Any, start: int, stop: int, mark: int, multiplier: int, power: int
 ) -> int:  # pragma: no cover - compiled
     """Amount that the trimmed text ``data[start:stop]`` states in a unit of ``multiplier * 10**power``.
@@ -166,7 +171,7 @@ def amount_of(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def amounts_of(  # noqa: PLR0913
+def amounts_of(
     data: Any, borders: Any, mark: int, multipliers: Any, powers: Any, amounts: Any
 ) -> None:  # pragma: no cover - compiled
     """`amount_of` the texts between consecutive ``borders``, each with its own unit, into ``amounts``."""

@@ -4,6 +4,11 @@ A line ends at a newline, always; a field may stand in double quotes and may hav
 buffer must end with a newline, so that no loop needs to ask for its end.
 """
 
+# ruff: noqa: PLR1714, SIM110
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final
@@ -18,7 +23,7 @@ BROKEN: Final = 2
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def split(  # noqa: PLR0913
+def split(
     data: Any, i: int, delimiter: int, starts: Any, stops: Any, room: int
 ) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """Split the line at ``i``: (fields, position of its newline, `WHOLE` or what is wrong with it).

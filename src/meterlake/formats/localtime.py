@@ -1,5 +1,9 @@
 """Local time in the kernels: the stretches of a `zones.ZoneTable`, with the last one remembered."""
 
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple

@@ -98,7 +98,7 @@ class LongCodec:
         _, zone = zone_of(self.options)
         layout = self.layout(future_s)
         room = body.raw.count(b"\n", body.start)
-        state = np.zeros(rows.LINES + 1, np.int64)
+        state = np.zeros(rows.STATE, np.int64)
         state[[rows.POSITION, rows.LINE, rows.METER_LENGTH]] = body.start, body.line, -1
         words = np.array([self.columns[role] for role in self._words()], np.int64)
         fields = np.zeros((2, self.sheet.width + 1), np.int64)
@@ -144,7 +144,7 @@ class LongCodec:
         received = len(found.amounts) + int(rejects.count.sum()) + len(texts)
         return Parsed(strips, rejects, received, found.lines, unsettled, texts)
 
-    def _strips(  # noqa: PLR0913
+    def _strips(
         self, body: Body, table: Ints, amounts: Ints, categories: Categories, ids: MeterIds, kinds: Kinds
     ) -> Strips:
         return strips_of(

@@ -18,16 +18,17 @@ from meterlake.formats import rows
 from meterlake.formats.categories import Categories, Meaning, kind_of
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.days import TALLY
+from meterlake.formats.decimals import FAILED
 from meterlake.formats.lines import REJECT, body_of, ending_of, rejects_of
 from meterlake.formats.long import strips_of
 from meterlake.intervals import DAY_S, MINUTE_S, is_supported
 from meterlake.readings import FUTURE_S, REASON_CODES
-from meterlake.strips import Ints, Kind, Kinds
 from meterlake.units import base_unit, measured_as, unit_of
 from meterlake.zones import zone_table
 
 if TYPE_CHECKING:
     from meterlake.ids import MeterIds
+    from meterlake.strips import Ints, Kind, Kinds
 
 MARKET_ZONE: Final = "UTC+10:00"
 _SUFFIX: Final = re.compile(r"([EBQK])(\d?)")
@@ -60,10 +61,10 @@ def meaning_of(words: tuple[str, ...]) -> Meaning:
     channel = channel_of(suffix)
     known = channel or "electricity.import"
     base = base_unit(known)
-    assert base is not None  # noqa: S101 - the channels above are all known
+    assert base is not None
     unit = unit_of(unit_text)
     actual = measured_as(known, unit) if unit else None
-    minutes = int(length) if length.isascii() and length.isdigit() and len(length) <= 4 else 0  # noqa: PLR2004
+    minutes = int(length) if length.isascii() and length.isdigit() and len(length) <= 4 else 0
     interval_s = minutes * MINUTE_S
     reason = ""
     if not interval_s or DAY_S % interval_s:
@@ -118,7 +119,7 @@ class Nem12Codec:
             np.ascontiguousarray(strips[:, rows.S_LENGTH]),
         )
         found = rejects_of(body, rejects)
-        received = int((amounts != records.FAILED).sum()) + int(found.count.sum())
+        received = int((amounts != FAILED).sum()) + int(found.count.sum())
         lines = int(state[rows.LINE]) - body.line
         return Parsed(strips_of(strips, amounts, meter, kind), found, received, lines)
 
@@ -127,11 +128,10 @@ class Nem12Codec:
     ) -> tuple[Ints, Ints, Ints, Ints]:
         """Run the kernel; its state, strips, amounts and rejects."""
         most = raw.count(b"\n") + 1
-        commas = raw.count(b",")
-        state = np.zeros(rows.LINES + 1, np.int64)
+        state = np.zeros(records.STATE_WIDTH, np.int64)
         state[rows.LINE] = line
-        strips = np.empty((most + commas + 1, 7), np.int64)
-        amounts = np.empty(commas + commas // 20 + 2 * records.CAPACITY, np.int64)
+        strips = np.empty((3 * most + 2, rows.STRIP), np.int64)
+        amounts = np.empty(len(raw) + len(raw) // 20 + 2 * records.CAPACITY, np.int64)
         rejects = np.empty((8 * most, REJECT), np.int64)
         fields = np.zeros((2, records.CAPACITY), np.int64)
         words = np.array(records.WORD_COLUMNS, np.int64)

@@ -4,6 +4,11 @@ A 200 record names meter, register, unit and length; each 300 record after it is
 quality, or with the qualities of ranges in the 400 records that follow it.
 """
 
+# ruff: noqa: FBT001, PLR0913, PLR1714
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
@@ -47,14 +52,15 @@ from meterlake.formats.rows import (
     REJECTS,
     S_COUNT,
     S_KEY,
-    S_LENGTH,
-    S_LINE,
-    S_METER,
-    S_NUMBER,
     S_START,
     SLOTS,
+    STATE,
     STRETCH,
+    STRIP,
     STRIPS,
+    Out,
+    Row,
+    describe,
     overfull,
 )
 from meterlake.formats.stamps import days_of, is_date, number
@@ -70,7 +76,6 @@ KEY_BASE: Final = 16
 WORD_COLUMNS: Final = (4, 7, 8)
 """Register suffix, unit and length (minutes) of a 200 record."""
 
-_NMI: Final = 1
 _HEAD_FIELDS: Final = 9
 _MALFORMED: Final = REASON_CODES["malformed_line"]
 _NO_INTERVAL: Final = REASON_CODES["unsupported_interval"]
@@ -80,6 +85,20 @@ _EDITED: Final = int(Quality.EDITED)
 _ESTIMATED: Final = int(Quality.ESTIMATED)
 _BY_RANGE: Final = -1
 _NONE: Final = -2
+
+
+NMI, NMI_STOP, PASSED = range(STATE, STATE + 3)
+"""Further columns of the state: bytes of the meter of the last 200 record, 400 records just passed."""
+STATE_WIDTH: Final = STATE + 3
+
+
+class Head(NamedTuple):
+    """What a strip needs to know of its 200 record, and the line of its 300 record."""
+
+    nmi: int
+    nmi_stop: int
+    number: int
+    line: int
 
 
 class Day(NamedTuple):
@@ -134,7 +153,7 @@ def _updated(data: Any, a: int, b: int, clock: Any) -> int:  # pragma: no cover 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _day(  # noqa: PLR0913
+def _day(
     data: Any, starts: Any, stops: Any, count: int, end: int, interval: int, clock: Any
 ) -> Any:  # pragma: no cover - compiled
     """Head and tail of a 300 record of intervals of ``interval`` seconds."""
@@ -151,7 +170,7 @@ def _day(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _range(  # noqa: PLR0913
+def _range(
     data: Any, starts: Any, stops: Any, count: int, following: int, slots: int, qualities: Any
 ) -> int:  # pragma: no cover - compiled
     """Take in a 400 record; the interval (from 1) that must follow it, 0 where it does not fit."""
@@ -168,41 +187,142 @@ def _range(  # noqa: PLR0913
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _write_runs(  # noqa: PLR0913
-    strips: Any,
-    n: int,
-    amounts: Any,
-    at: int,
-    qualities: Any,
-    coded: bool,
-    slots: int,
-    interval: int,
-    key: int,
-) -> tuple[int, int]:  # pragma: no cover - compiled
-    """Turn the row that ``strips[n]`` describes into a strip for each run of one quality; strips and slots now.
+def _write_runs(
+    out: Any, memory: Any, at: int, qualities: Any, coded: bool, slots: int, interval: int, key: int
+) -> None:  # pragma: no cover - compiled
+    """Turn the row that the next strip describes into a strip for each run of one quality.
 
     ``key`` is the row's key with quality 0, or its whole key where it is not ``coded``.
     """
-    start, first, to = strips[n, S_START], 0, at
+    strips, amounts = out.strips, out.amounts
+    n, first, to = memory[STRIPS] * STRIP, 0, at
+    start = strips[n + S_START]
     while first < slots:
         last = first + 1
         while last < slots and (not coded or qualities[last] == qualities[first]):
             last += 1
         if filled(amounts, at + first, last - first):
             for column in range(S_COUNT):
-                strips[n + 1, column] = strips[n, column]
-            strips[n, S_START], strips[n, S_COUNT] = start + first * interval, last - first
-            strips[n, S_KEY] = key + (qualities[first] if coded else 0)
+                strips[n + STRIP + column] = strips[n + column]
+            strips[n + S_START], strips[n + S_COUNT] = start + first * interval, last - first
+            strips[n + S_KEY] = key + (qualities[first] if coded else 0)
             for k in range(last - first):
                 amounts[to + k] = amounts[at + first + k]
             to += last - first
-            n += 1
+            n += STRIP
         first = last
-    return n, to
+    memory[STRIPS], memory[SLOTS] = n // STRIP, to
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan_records(  # noqa: PLR0912, PLR0913, PLR0915, C901
+def _ranges(
+    text: Any, size: int, starts: Any, stops: Any, end: int, slots: int, qualities: Any, memory: Any
+) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
+    """Take in the 400 records behind the newline at ``end``; their last newline, and how they fit.
+
+    Returns the newline, the interval (from 1) that would follow them (0 where one does not fit), and the
+    start and newline of the one that does not. ``memory[LINE]`` is left at the last, or the wrong one's.
+    """
+    following, wrong, wrong_end = 1, -1, -1
+    passed = 0
+    while end + 4 < size and number(text, end + 1, 3) == 400 and text[end + 4] == COMMA:
+        i = end + 1
+        count, end, flaw = split(text, i, COMMA, starts, stops, CAPACITY)
+        passed += 1
+        if following > 0:
+            memory[LINE] += 1
+            following = (
+                _range(text, starts, stops, count, following, slots, qualities) if flaw == WHOLE else 0
+            )
+            if following == 0:
+                wrong, wrong_end = i, end
+    memory[PASSED] = passed
+    return end, following if passed else -1, wrong, wrong_end
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take(
+    clock: Any, head: Any, day: Any, interval: int, future_s: int, qualities: Any, coded: bool,
+    out: Any, memory: Any, tally: Any,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Place the values of a readable day and write its strips."""
+    values, at, n = out.amounts, memory[SLOTS], day.slots
+    for k in range(n):
+        if (qualities[k] if coded else day.quality) == 0 and values[at + k] != FAILED:
+            values[at + k] = FAILED
+            tally[_NO_VALUE] += 1
+    start, length, memory[STRETCH] = day_span(clock, day.local, memory[STRETCH])
+    if length != DAY_S:
+        n = place_by_clock(clock, day.local, start, length, interval, n, values, at, qualities, coded, tally)
+    refuse_future(start, interval, n, future_s, values, at, tally)
+    row = memory[STRIPS] * STRIP
+    describe(out.strips, row, head.nmi, head.nmi_stop, head.number, 0, start, head.line)
+    key = (day.stamp + 1) * KEY_BASE + (0 if coded else day.quality)
+    _write_runs(out, memory, at, qualities, coded, n, interval, key)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _day_record(
+    text: Any, size: int, row: Any, count: int, i: int, slot: int, clock: Any, facts: Any, future_s: int,
+    qualities: Any, out: Any, memory: Any, tally: Any,
+) -> tuple[int, bool]:  # fmt: skip  # pragma: no cover - compiled
+    """Read a 300 record and its 400 records: newline of the last of them, and whether it could be read."""
+    line, fact, end = memory[LINE], slot * FACTS, row.end
+    interval = facts[fact + INTERVAL]
+    day = _day(text, row.starts, row.stops, count, end, interval, clock)
+    if day.slots == 0:
+        tally[_MALFORMED] = 1
+        memory[REJECTS] = write_tally(tally, out.rejects, memory[REJECTS], line, i, end)
+        return end, False
+    own = facts[fact + REASON]
+    _, length, memory[STRETCH] = day_span(clock, day.local, memory[STRETCH])
+    if length % interval or length > DAY_S + HOUR_S:
+        own = _NO_INTERVAL
+    if own == 0:
+        read_values(
+            text, row.starts, row.stops, 2, day.slots, 46, facts[fact + MULTIPLIER], facts[fact + POWER],
+            facts[fact + WRONG_UNIT] != 0, out.amounts, memory[SLOTS], tally,
+        )  # fmt: skip
+    last, following, wrong, wrong_end = _ranges(
+        text, size, row.starts, row.stops, end, day.slots, qualities, memory
+    )
+    wrong_line = memory[LINE]
+    memory[LINE] = line + memory[PASSED]
+    coded = following >= 0
+    if (coded or day.quality == _BY_RANGE) and following != day.slots + 1:
+        for reason in range(TALLY):
+            tally[reason] = 0
+        tally[_MALFORMED] = day.slots
+        if wrong >= 0:
+            memory[REJECTS] = write_tally(tally, out.rejects, memory[REJECTS], wrong_line, wrong, wrong_end)
+    elif own:
+        tally[own] = day.slots
+    else:
+        head = Head(memory[NMI], memory[NMI_STOP], facts[fact + NUMBER], line)
+        _take(clock, head, day, interval, future_s, qualities, coded, out, memory, tally)
+    memory[REJECTS] = write_tally(tally, out.rejects, memory[REJECTS], line, i, end)
+    return last, True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _head(
+    text: Any, starts: Any, stops: Any, count: int, known: Any, facts: Any, memory: Any
+) -> int:  # pragma: no cover - compiled
+    """Slot of the words of a 200 record; `NEW`, or `TOO_LONG` where it cannot be read. Keeps the meter."""
+    memory[NMI], memory[NMI_STOP] = starts[1], stops[1]
+    length = stops[1] - starts[1]
+    if count < _HEAD_FIELDS or length < 1 or length > METER_MAX:
+        return TOO_LONG
+    slot = look_up(text, starts, stops, known, memory[KNOWN], memory[LAST])
+    if slot >= 0:
+        memory[LAST] = slot
+        if facts[slot * FACTS + REASON] == _MALFORMED:
+            return TOO_LONG
+    return slot
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scan_records(
     data: Any, future_s: int, words: Any, zone: Any, table: Any, fields: Any, tallied: Any, codes: Any,
     state: Any, strips: Any, amounts: Any, rejects: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
@@ -210,98 +330,42 @@ def scan_records(  # noqa: PLR0912, PLR0913, PLR0915, C901
 
     ``tallied`` (`TALLY` zeros) and ``codes`` (twice `CAPACITY`) are room to work in.
     """
-    size, text = len(data), pointer(data)
-    starts, stops, capacity = pointer(fields[0]), pointer(fields[1]), fields.shape[1]
-    clock = clock_of(zone)
+    size, text, memory = len(data), pointer(data), pointer(state)
+    starts, stops = pointer(fields[0]), pointer(fields[1])
+    clock, facts = clock_of(zone), pointer(table.facts)
     known = Words(pointer(words), len(words), pointer(table.tokens), pointer(table.lengths))
-    facts, refused, values = pointer(table.facts), pointer(rejects), pointer(amounts)
+    out = Out(pointer(strips), pointer(amounts), pointer(rejects))
     tally, qualities = pointer(tallied), pointer(codes)
-    i, line, at = state[POSITION], state[LINE], state[SLOTS]
-    slot, nmi, nmi_length, passed = -1, 0, 0, False
+    i = memory[POSITION]
+    slot, passed = TOO_LONG, False
     answer = DONE
     while i < size:
-        count, end, flaw = split(text, i, COMMA, starts, stops, capacity)
-        row, row_end, row_line = i, end, line
-        if count == 1 and starts[0] == stops[0] and flaw == WHOLE:
-            i, line = end + 1, line + 1
-            continue
-        record = number(text, starts[0], 3) if stops[0] - starts[0] == 3 else -1
-        if flaw != WHOLE:
-            record = -1
+        count, end, flaw = split(text, i, COMMA, starts, stops, CAPACITY)
+        record = number(text, starts[0], 3) if flaw == WHOLE and stops[0] - starts[0] == 3 else 0
+        if flaw == WHOLE and count == 1 and starts[0] == stops[0]:
+            record = 500
         if record == 200:
-            slot, passed = -1, False
-            nmi, nmi_length = starts[_NMI], stops[_NMI] - starts[_NMI]
-            if count < _HEAD_FIELDS or nmi_length < 1 or nmi_length > METER_MAX:
-                tally[_MALFORMED] = 1
-            else:
-                found = look_up(text, starts, stops, known, state[KNOWN], state[LAST])
-                if found == NEW:
-                    answer = LEARN
-                    break
-                if found == TOO_LONG or facts[found * FACTS + REASON] == _MALFORMED:
-                    tally[_MALFORMED] = 1
-                else:
-                    slot = found
-                    state[LAST] = found
-        elif record == 300:
-            day = Day(0, 0, 0, 0)
-            interval = DAY_S
-            if slot >= 0:
-                interval = facts[slot * FACTS + INTERVAL]
-                day = _day(text, starts, stops, count, end, interval, clock)
-            passed = day.slots == 0
-            if passed:
-                tally[_MALFORMED] = 1
-            else:
-                start, length, state[STRETCH] = day_span(clock, day.local, state[STRETCH])
-                own = facts[slot * FACTS + REASON]
-                if length % interval or length > DAY_S + HOUR_S:
-                    own = _NO_INTERVAL
-                if own == 0:
-                    read_values(
-                        text, starts, stops, 2, day.slots, 46, facts[slot * FACTS + MULTIPLIER],
-                        facts[slot * FACTS + POWER], facts[slot * FACTS + WRONG_UNIT] != 0, values, at, tally,
-                    )  # fmt: skip
-                following, coded, wrong_line, wrong, wrong_end = 1, False, line, i, end
-                while end + 4 < size and number(text, end + 1, 3) == 400 and text[end + 4] == COMMA:
-                    i, line, coded = end + 1, line + 1, True
-                    count, end, flaw = split(text, i, COMMA, starts, stops, capacity)
-                    if following > 0:
-                        following = 0 if flaw != WHOLE else _range(
-                            text, starts, stops, count, following, day.slots, qualities
-                        )  # fmt: skip
-                        if following == 0:
-                            wrong_line, wrong, wrong_end = line, i, end
-                if (coded or day.quality == _BY_RANGE) and following != day.slots + 1:
-                    for reason in range(TALLY):
-                        tally[reason] = 0
-                    tally[_MALFORMED] = day.slots
-                    state[REJECTS] = write_tally(tally, refused, state[REJECTS], wrong_line, wrong, wrong_end)
-                elif own:
-                    tally[own] = day.slots
-                else:
-                    for k in range(day.slots):
-                        if (qualities[k] if coded else day.quality) == 0 and values[at + k] != FAILED:
-                            values[at + k] = FAILED
-                            tally[_NO_VALUE] += 1
-                    n = day.slots
-                    if length != DAY_S:
-                        n = place_by_clock(
-                            clock, day.local, start, length, interval, n, values, at, qualities, coded, tally
-                        )
-                    refuse_future(start, interval, n, future_s, values, at, tally)
-                    s = state[STRIPS]
-                    strips[s, S_METER], strips[s, S_LENGTH], strips[s, S_START] = nmi, nmi_length, start
-                    strips[s, S_NUMBER], strips[s, S_LINE] = facts[slot * FACTS + NUMBER], row_line
-                    key = (day.stamp + 1) * KEY_BASE + (0 if coded else day.quality)
-                    state[STRIPS], at = _write_runs(strips, s, values, at, qualities, coded, n, interval, key)
+            passed = False
+            slot = _head(text, starts, stops, count, known, facts, memory)
+            if slot == NEW:
+                answer = LEARN
+                break
+            tally[_MALFORMED] = 1 if slot == TOO_LONG else 0
+        elif record == 300 and slot != TOO_LONG:
+            row = Row(starts, stops, end)
+            end, whole = _day_record(
+                text, size, row, count, i, slot, clock, facts, future_s, qualities, out, memory, tally
+            )
+            passed = not whole
         elif record == 250:
             tally[_NO_INTERVAL] = 1
         elif record == 100 or record == 900:
-            slot, passed = -1, False
-        elif not (record == 500 or record == 550 or (record == 400 and passed)):
+            slot, passed = TOO_LONG, False
+        elif record != 500 and record != 550 and not (record == 400 and passed):
             tally[_MALFORMED] = 1
-        state[REJECTS] = write_tally(tally, refused, state[REJECTS], row_line, row, row_end)
-        i, line = end + 1, line + 1
-    state[POSITION], state[LINE], state[SLOTS] = i, line, at
+            passed = passed or record == 300
+        memory[REJECTS] = write_tally(tally, out.rejects, memory[REJECTS], memory[LINE], i, end)
+        memory[LINE] += 1
+        i = end + 1
+    memory[POSITION] = i
     return answer

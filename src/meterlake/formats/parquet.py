@@ -172,7 +172,7 @@ class ParquetReadings:
             self.defaults = defaults._replace(interval_s=interval_s)
         return self.defaults
 
-    def _kinds(  # noqa: PLR0913
+    def _kinds(
         self,
         word: Ints,
         meanings: list[Meaning],
@@ -282,9 +282,8 @@ def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Int
 def _amounts(column: dict[str, pa.Array], word: Ints, meanings: list[Meaning]) -> Ints:
     """Milli units of each row; ``FAILED`` plus a reason's code where it has none."""
     if "amount" in column:
-        amounts = (
-            pc.fill_null(column["amount"].cast(pa.int64()), FAILED).to_numpy(zero_copy_only=False).copy()
-        )
+        given = pc.fill_null(column["amount"].cast(pa.int64()), FAILED)
+        amounts: Ints = given.to_numpy(zero_copy_only=False).copy()
         out = (amounts > AMOUNT_MAX) | (amounts < -AMOUNT_MAX)
         out &= amounts != FAILED
         amounts[amounts == FAILED] = FAILED + REASON_CODES["missing_value"]

@@ -24,4 +24,4 @@ def pointer(_context: Any, array: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
 
-    return types.CPointer(array.dtype)(array), codegen
+    return types.CPointer(array.dtype)(array), codegen  # type: ignore[attr-defined]

@@ -92,6 +92,6 @@ def _open_sheet(sheet: Sheet, head: bytes, options: ReadOptions, origin: Origin)
         )
     if not sheet.rows and guessed(sheet, {}, options.meter):
         return EmptyCodec("csv")
-    if form == "auto" and sheet.width < 2:  # noqa: PLR2004 - a reading has at least a time and a value
+    if form == "auto" and sheet.width < 2:
         raise BadFile(f"{sheet.name}: its format is not known; {sheet.seen()}; {REMEDY}")
     return open_csv(sheet, head, options, origin)

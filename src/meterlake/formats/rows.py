@@ -5,6 +5,11 @@ where that one ended; a line in between that gave no reading ends the strip, so 
 on line ``line + k``.
 """
 
+# ruff: noqa: PLR0913, PLR1714, SIM109
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
@@ -51,10 +56,11 @@ U_WIDTH: Final = 9
 U_AMOUNT, U_START, U_STOP = 6, 7, 8
 """Columns of an unsettled reading: those of a strip up to the line, its amount, the text of its line."""
 
+STATE: Final = 15
 (
     POSITION, LINE, STRIPS, SLOTS, REJECTS, UNSETTLED, KNOWN, LAST, STRETCH, NAIVE,
-    METER, METER_LENGTH, KIND, KEY, NEXT, LINES,
-) = range(16)  # fmt: skip
+    METER, METER_LENGTH, KIND, KEY, NEXT,
+) = range(STATE)  # fmt: skip
 """Columns of the state that a kernel stops and goes on with."""
 
 DONE: Final = 0
@@ -127,7 +133,7 @@ def overfull(data: Any, start: int, stop: int, delimiter: int) -> bool:  # pragm
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _moment(  # noqa: PLR0913
+def _moment(
     data: Any, a: int, b: int, layout: Any, script: Any, clock: Any, interval: int, state: Any
 ) -> tuple[int, int, int, int, bool]:  # pragma: no cover - compiled
     """Reason, start (UTC s), length, key and whether the local time exists twice (then start is local)."""
@@ -215,7 +221,14 @@ def _reading(
     """What `_moment` says of the row, with the reason that comes first, and its amount."""
     at = slot * FACTS
     reason, start, length, code, doubled = _moment(
-        text, row.starts[layout.time], row.stops[layout.time], layout, script, clock, facts[at + INTERVAL], memory
+        text,
+        row.starts[layout.time],
+        row.stops[layout.time],
+        layout,
+        script,
+        clock,
+        facts[at + INTERVAL],
+        memory,
     )
     amount = 0
     if reason == 0 or reason >= _NO_INTERVAL:
@@ -230,7 +243,7 @@ def _reading(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _describe(
+def describe(
     table: Any, at: int, a: int, b: int, number: int, code: int, start: int, line: int
 ) -> None:  # pragma: no cover - compiled
     """Write what strips and unsettled readings have in common to ``table[at:]``."""
@@ -240,7 +253,16 @@ def _describe(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _take(
-    text: Any, out: Any, memory: Any, a: int, b: int, number: int, code: int, start: int, length: int, amount: int
+    text: Any,
+    out: Any,
+    memory: Any,
+    a: int,
+    b: int,
+    number: int,
+    code: int,
+    start: int,
+    length: int,
+    amount: int,
 ) -> None:  # pragma: no cover - compiled
     """Lengthen the last strip by a reading, or begin another."""
     n = memory[STRIPS]
@@ -248,7 +270,7 @@ def _take(
         start == memory[NEXT] and memory[METER_LENGTH] == b - a and number == memory[KIND] and code == memory[KEY]
         and same(text, a, b, text, memory[METER], memory[METER] + (b - a))
     ):  # fmt: skip
-        _describe(out.strips, n * STRIP, a, b, number, code, start, memory[LINE])
+        describe(out.strips, n * STRIP, a, b, number, code, start, memory[LINE])
         out.strips[n * STRIP + S_COUNT] = 0
         n += 1
         memory[STRIPS] = n
@@ -308,7 +330,7 @@ def scan_rows(
             number = facts[slot * FACTS + NUMBER]
             if doubled and (reason == 0 or reason >= _NO_VALUE):
                 at = memory[UNSETTLED] * U_WIDTH
-                _describe(late, at, a, b, number, code, start, memory[LINE])
+                describe(late, at, a, b, number, code, start, memory[LINE])
                 late[at + U_AMOUNT] = FAILED + reason if reason else amount
                 late[at + U_START], late[at + U_STOP] = i, end
                 memory[UNSETTLED] += 1

@@ -1,14 +1,21 @@
 """Stamps to seconds: ISO 8601 by a fast path, any strptime format by a small program run in the kernel."""
 
+# ruff: noqa: C901, PLR0911, PLR0912, PLR0915, PLR1714
+# mypy: disable-error-code="no-any-return, assignment, return-value"
+# Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
+# and helpers take many arguments because a kernel has no objects to keep them in.
+
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from meterlake.errors import Invalid
-from meterlake.strips import Ints
+
+if TYPE_CHECKING:
+    from meterlake.strips import Ints
 
 BAD: Final = 1
 """Status bit: the text is no stamp of this form."""
@@ -83,8 +90,9 @@ def form_of(time_format: str | None) -> Form:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def days_of(year: int, month: int, day: int) -> int:  # pragma: no cover - compiled
-    """Days from 1970-01-01 to a date of the Gregorian calendar (H. Hinnant, "chrono-compatible low-level
-    date algorithms", days_from_civil).
+    """Days from 1970-01-01 to a date of the Gregorian calendar.
+
+    Formula: days_from_civil of H. Hinnant, "chrono-compatible low-level date algorithms".
     """
     if month <= 2:
         year -= 1
@@ -286,7 +294,7 @@ def _run(data: Any, i: int, b: int, script: Any) -> int:  # pragma: no cover - c
             value = -1 if i == first else 1 if some else 0
         elif op == 10:
             value = _month(data, i, b)
-            value = value if value else -1
+            value = value or -1
             i += 3
         elif op == 11:
             first = i

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -14,19 +13,21 @@ from meterlake.formats import columns, day_rows, rows
 from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of, meaning_of
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.days import TALLY
-from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.decimals import FAILED
+from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.lines import REJECT, body_of, rejects_of
 from meterlake.formats.long import form_of_times, meter_codes, strips_of
 from meterlake.formats.stamps import ROOM, Form
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.readings import FUTURE_S
-from meterlake.strips import Kind, Kinds
-from meterlake.units import Unit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meterlake.formats.columns import Sheet
     from meterlake.ids import MeterIds
+    from meterlake.strips import Kind, Kinds
+    from meterlake.units import Unit
 
 USUAL: Final = (24, 48, 96, 288, 144, 72, 1440)
 """Slots of a day of 24 hours that a wide file may have, the likeliest first."""
@@ -175,11 +176,11 @@ class WideCodec:
         layout = self._layout()
         lines = body.raw.count(b"\n", body.start)
         most = min(lines, len(body.raw) // (layout.usual - layout.usual // 24) + 1)
-        state = np.zeros(rows.LINES + 1, np.int64)
+        state = np.zeros(rows.STATE, np.int64)
         state[[rows.POSITION, rows.LINE]] = body.start, body.line
         words = np.array([self.columns[role] for role in self._words()], np.int64)
         fields = np.zeros((2, layout.width + 1), np.int64)
-        strips = np.empty((most, 7), np.int64)
+        strips = np.empty((most + 1, rows.STRIP), np.int64)
         slots = layout.usual + layout.usual // 24
         amounts = np.empty((most + 1) * slots, np.int64)
         rejects = np.empty((lines + 7 * most + 7, REJECT), np.int64)

@@ -30,7 +30,8 @@ class Slot(NamedTuple):
     kind: Kind
 
 
-class Refusal(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Refusal:
     """One entry of the rejects."""
 
     line: int
@@ -90,9 +91,7 @@ def read_text(
     return collect(Read(codec.name, codec.assumed), parts, ids, kinds, zone, options.stamp or "start")
 
 
-def collect(  # noqa: PLR0913 - all that a reading is made of
-    found: Read, parts: Sequence[Parsed], ids: MeterIds, kinds: Kinds, zone: str, stamp: str
-) -> Read:
+def collect(found: Read, parts: Sequence[Parsed], ids: MeterIds, kinds: Kinds, zone: str, stamp: str) -> Read:
     """Settle and expand parsed parts into ``found``."""
     waiting = [part.unsettled for part in parts if part.unsettled is not None]
     texts = [text for part in parts for text in part.unsettled_text]
