@@ -38,9 +38,11 @@ class Answer(Protocol):
 class Listed:
     """An answer that is a list of JSON objects or an Arrow table."""
 
-    def __init__(self, rows: pa.Table | Sequence[dict[str, Any]], under: str | None = None) -> None:
-        """``under`` names the list in JSON; None: the list stands alone."""
-        self.rows, self.under = rows, under
+    def __init__(
+        self, rows: pa.Table | Sequence[dict[str, Any]], under: str | None = None, columns: Sequence[str] = ()
+    ) -> None:
+        """``under`` names the list in JSON; None: it stands alone. ``columns`` are there even without rows."""
+        self.rows, self.under, self.columns = rows, under, columns
 
     def to_json(self) -> Any:
         """Return the list."""
@@ -52,8 +54,13 @@ class Listed:
         if isinstance(self.rows, pa.Table):
             return self.rows
         flat = [{key: _flat(value) for key, value in row.items()} for row in self.rows]
-        names = list(dict.fromkeys(key for row in flat for key in row))
-        return pa.table({name: pa.array([row.get(name) for row in flat]) for name in names})
+        names = dict.fromkeys([*self.columns, *(key for row in flat for key in row)])
+        return pa.table({name: _column([row.get(name) for row in flat]) for name in names})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    known = pa.array(values)
+    return known.cast(pa.string()) if pa.types.is_null(known.type) else known
 
 
 def _flat(value: Any) -> Any:

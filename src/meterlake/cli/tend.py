@@ -36,7 +36,7 @@ def loads(context: typer.Context, output: Output = "table", lake: Lake = None, r
     items = opened(context, lake, registry).loads()
     if output == "table":
         items = [{name: item.get(name) for name in SHOWN} for item in items]
-    show(Listed(items, "items"), output)
+    show(Listed(items, "items", SHOWN), output)
 
 
 def quarantine(
@@ -70,7 +70,8 @@ def check(context: typer.Context, output: Output = "table", lake: Lake = None, r
     elif output == "json":
         show(report, output)  # type: ignore[arg-type]
     else:
-        show(Listed(report.problems, "problems"), output, [head + f"{len(report.problems)} problems"])
+        problems = Listed(report.problems, "problems", ["file", "meter", "what"])
+        show(problems, output, [head + f"{len(report.problems)} problems"])
     if not report.ok:
         raise typer.Exit(1)
 
@@ -95,7 +96,7 @@ def feeds(context: typer.Context, output: Output = "table", lake: Lake = None, r
     check_form(output)
     where = settings_of(context, lake, registry).lake
     items: list[dict[str, Any]] = [{"feed": name, "options": told} for name, told in read_feeds(where).items()]
-    show(Listed(items, "items"), output, [f"feeds of {feeds_path(where)}"])
+    show(Listed(items, "items", ["feed", "options"]), output, [f"feeds of {feeds_path(where)}"])
 
 
 def doctor(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:

@@ -203,8 +203,8 @@ class Categories:
         n = len(self.meanings)
         pairs, inverse = np.unique(key * n + number, return_inverse=True)
         found = [kinds.code(make(self.meanings[pair % n], pair // n)) for pair in pairs.tolist()]
-        codes = np.array(found, np.int32)
-        return codes[inverse.reshape(-1)]
+        chosen: Codes = np.array(found, np.int32)[inverse.reshape(-1)]
+        return chosen
 
 
 def kind_of(

@@ -292,7 +292,7 @@ def _amounts(column: dict[str, pa.Array], word: Ints, meanings: list[Meaning]) -
     text = pc.fill_null(column["value"].cast(pa.large_string()), "")
     _, offsets, data = text.buffers()
     borders = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
-    content = np.frombuffer(data, np.uint8) if data and data.size else np.zeros(1, np.uint8)
+    content = np.frombuffer(data, np.uint8) if data and data.size else np.frombuffer(b"\n", np.uint8)
     wrong_unit = np.array([m.wrong_unit for m in meanings], bool)[word]
     multiplier = np.array([m.unit.multiplier for m in meanings], np.int64)[word]
     power = np.array([m.unit.power for m in meanings], np.int64)[word]
