@@ -21,7 +21,7 @@ from meterlake.errors import ConcurrentCommit
 from meterlake.ids import PARTITIONS, MeterIds
 from meterlake.landing import put_by_month
 from meterlake.ledger import operation_row
-from meterlake.ports import Change
+from meterlake.ports import Change, Sweeps
 from meterlake.spool import concat
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class CompactReceipt:
     files_after: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
+    swept: int = 0
+    """Files that no commit names, left by processes that were cut off."""
     version: int = 0
     seconds: float = 0.0
 
@@ -64,6 +66,8 @@ def compact(lake: Lake, progress: Callable[[int, int], None] | None = None) -> C
         _compact_unit(lake, unit)
         if progress is not None:
             progress(i + 1, len(units))
+    if isinstance(lake, Sweeps):
+        receipt.swept = len(lake.sweep())
     after = lake.snapshot()
     receipt.files_after, receipt.bytes_after = len(after.files), sum(f.bytes for f in after.files)
     receipt.version, receipt.seconds = after.version, time.monotonic() - started

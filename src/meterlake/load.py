@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -326,12 +327,26 @@ class Load:
             if self.options.dry_run:
                 self._show_changes(receipt, landing.changes.table())
                 return receipt
+            if self.options.keep:
+                self._keep_files(whole)
             try:
                 self._commit(receipt, whole, outcome, landing, quarantine)
             except ConcurrentCommit:
                 continue
             self._register(outcome, receipt.version)
             return receipt
+
+    def _keep_files(self, whole: list[_Delivery]) -> None:
+        """Copy the files into the lake, named by the hash of their bytes."""
+        if not Path(self.lake.url).is_dir():
+            raise Invalid(f"--keep needs a lake in a folder, {self.lake.url} is none")
+        folder = Path(self.lake.url) / "files"
+        folder.mkdir(exist_ok=True)
+        for source in (d.source for d in whole):
+            target = folder / source.sha256
+            if not target.exists():
+                shutil.copyfile(source.file, target.with_suffix(".part"))
+                target.with_suffix(".part").rename(target)
 
     def _commit(  # noqa: PLR0913
         self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table

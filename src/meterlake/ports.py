@@ -7,7 +7,7 @@ adapter is the oracle. Data crosses a port as Arrow tables only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +93,14 @@ class Lake(Protocol):
 
     def reserve(self, count: int) -> int:
         """Reserve ``count`` delivery numbers for ever; return the first."""
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """A lake whose abandoned files need to be cleared away."""
+
+    def sweep(self, *, now_s: float | None = None) -> list[str]:
+        """Remove files that no commit names and that are a day old; return their paths."""
 
 
 class Registry(Protocol):

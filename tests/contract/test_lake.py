@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,15 @@ class TestDeltaLake(LakeContract):
     def test_a_folder_without_a_lake_says_how_to_make_one(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="meterlake init"):
             DeltaLake(tmp_path)
+
+    def test_sweeping_takes_only_old_files_that_no_commit_names(self, tmp_path: Path) -> None:
+        lake = DeltaLake(tmp_path / "lake", create=True)
+        kept = lake.put(plain_blocks(["m1"]), WHOLE)
+        lake.commit(change(lake.snapshot(), [kept]))
+        after = lake.put(plain_blocks(["m1"], delivery=2), WHOLE)
+        lake.commit(change(lake.snapshot(), [after], [kept], app="load:b"))
+        orphan = lake.put(plain_blocks(["m2"]), WHOLE)
+        assert lake.sweep() == []
+        assert lake.sweep(now_s=time.time() + 2 * 86_400) == [orphan.path]
+        assert everything(lake, 1)["delivery"].to_pylist() == [1]
+        assert everything(lake)["delivery"].to_pylist() == [2]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterlake.errors import Invalid
-from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, ROOM, Script, form_of, stamp_of
+from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, ROOM, form_of, read_stamp
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - clocks of walls are meant
 MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda m: m.replace(microsecond=0))  # noqa: DTZ001
@@ -19,9 +19,8 @@ ROOM_TO_WORK = np.empty(ROOM, np.int64)
 
 def stamp(text: str, time_format: str | None = None) -> tuple[int, int, int]:
     form = form_of(time_format)
-    data = np.frombuffer(text.encode() + b"\n", np.uint8)
-    script = Script(form.mode, form.program, len(form.program), ROOM_TO_WORK)
-    return tuple(map(int, stamp_of(data, 0, len(data) - 1, script)))
+    data = np.frombuffer(text.encode() + b"\n", np.uint8)[:-1]
+    return tuple(map(int, read_stamp(data, form.mode, form.program, ROOM_TO_WORK)))
 
 
 def seconds(moment: datetime) -> int:

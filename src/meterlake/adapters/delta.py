@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import uuid
 from pathlib import Path
@@ -49,6 +50,7 @@ TABLE_SETTINGS: Final = {
     "delta.deletedFileRetentionDuration": "interval 30 days",
 }
 HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_ADDED: Final = re.compile(r'"path":"([^"]+\.parquet)"')
 SWEEP_AFTER_S: Final = 24 * 3600
 """Files that no commit names are removed when this old: no commit takes so long."""
 
@@ -223,14 +225,14 @@ class DeltaLake:
                 return int(used) + 1
 
     def sweep(self, *, now_s: float | None = None) -> list[str]:
-        """Remove block files that no version kept names and that are a day old; return their paths."""
+        """Remove block files that no commit names and that are a day old; return their paths."""
         limit = (time.time() if now_s is None else now_s) - SWEEP_AFTER_S
-        log = self.folder / BLOCKS / "_delta_log"
-        named = "".join(path.read_text() for path in log.glob("*.json"))
+        log = sorted((self.folder / BLOCKS / "_delta_log").glob("*.json"))
+        named = {name for path in log for name in _ADDED.findall(path.read_text())}
         gone = []
-        for path in (self.folder / BLOCKS).glob("*/*.parquet"):
+        for path in sorted((self.folder / BLOCKS).glob("*/*.parquet")):
             name = f"{path.parent.name}/{path.name}"
-            if name not in named and path.stat().st_mtime < limit:
+            if path.parent.name != "_delta_log" and name not in named and path.stat().st_mtime < limit:
                 path.unlink()
                 gone.append(name)
         return gone

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
+from meterlake.formats.pointer import pointer
 from meterlake.readings import AMOUNT_MAX, REASON_CODES
 from meterlake.strips import MISSING
 
@@ -175,5 +176,6 @@ def amounts_of(
     data: Any, borders: Any, mark: int, multipliers: Any, powers: Any, amounts: Any
 ) -> None:  # pragma: no cover - compiled
     """`amount_of` the texts between consecutive ``borders``, each with its own unit, into ``amounts``."""
+    text = pointer(data)
     for i in range(len(amounts)):
-        amounts[i] = amount_of(data, borders[i], borders[i + 1], mark, multipliers[i], powers[i])
+        amounts[i] = amount_of(text, borders[i], borders[i + 1], mark, multipliers[i], powers[i])

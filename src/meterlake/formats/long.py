@@ -13,8 +13,7 @@ from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of,
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.lines import REJECT, Body, body_of, rejects_of, texts_of
-from meterlake.formats.stamps import BAD, ISO, ROOM, Form, Script, form_of
-from meterlake.formats.stamps import stamp_of as read_stamp
+from meterlake.formats.stamps import BAD, ISO, ROOM, Form, form_of, read_stamp
 from meterlake.ids import MeterIds
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S, is_supported
 from meterlake.readings import FUTURE_S
@@ -242,9 +241,8 @@ def form_of_times(sheet: Sheet, time: int, options: ReadOptions, assumed: dict[s
 def _reads(text: str) -> bool:
     """Whether the ISO path of the kernel reads ``text``."""
     data = np.frombuffer(text.encode() or b"\n", np.uint8)
-    none = np.empty(0, np.int64)
-    script = Script(ISO, none, 0, np.empty(ROOM, np.int64))
-    return not read_stamp(data, 0, len(data), script)[0] & BAD
+    room = np.empty(ROOM, np.int64)
+    return not read_stamp(data, ISO, np.empty(0, np.int64), room)[0] & BAD
 
 
 def _inferred(codec: LongCodec, head: bytes) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from meterlake.errors import Invalid
+from meterlake.formats.pointer import pointer
 
 if TYPE_CHECKING:
     from meterlake.strips import Ints
@@ -352,3 +353,12 @@ def stamp_of(data: Any, a: int, b: int, script: Any) -> tuple[int, int, int]:  #
     if script.mode == PROGRAM:
         return _programmed(data, a, b, script)
     return _epoch(data, a, b, 1 if script.mode == EPOCH_S else 1000)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def read_stamp(
+    data: Any, mode: int, program: Any, room: Any
+) -> tuple[int, int, int]:  # pragma: no cover - compiled
+    """`stamp_of` all of ``data``, for callers outside the kernels; ``room`` is an array of `ROOM` numbers."""
+    script = Script(mode, pointer(program), len(program), pointer(room))
+    return stamp_of(pointer(data), 0, len(data), script)
