@@ -12,7 +12,7 @@ from typing import Any
 from bench import report
 from bench.engines import NAMES, is_installed
 from bench.files import LONDON, SIZES, Size, corrections, london, meters_of, simulated
-from bench.large import day_of_all
+from bench.large import DAY, day_of_all, text
 from bench.rounds import Bench, ask, correct, load, settle
 from bench.worker import BenchFailedError
 
@@ -82,7 +82,7 @@ def main() -> int:
     about = report.machine()
     try:
         if chosen.size == "large":
-            work: dict[str, Any] = {"day_of_10m_meters": day_of_all(chosen.folder, tell)}
+            work: dict[str, Any] = {DAY: day_of_all(chosen.folder, tell)}
         else:
             work = compare(chosen.folder, SIZES[chosen.size], engines).work
     except BenchFailedError as error:
@@ -92,7 +92,7 @@ def main() -> int:
         shutil.rmtree(chosen.folder, ignore_errors=True)
     result = {"size": chosen.size, "machine": about, "work": work, "ratios": report.ratios(work)}
     tell("")
-    print(report.table(result))
+    print(text(work[DAY]) if chosen.size == "large" else report.table(result))
     print(f"\n{report.save(result)}")
     return 0
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METERS = 10_000_000
+DAY = "day_of_10m_meters"
+"""Name of the work item."""
 
 
 def day_of_all(folder: Path, tell: Callable[[str], None], meters: int = METERS) -> dict[str, Any]:
@@ -29,3 +31,15 @@ def day_of_all(folder: Path, tell: Callable[[str], None], meters: int = METERS) 
     }  # fmt: skip
     about = {"meters": meters, "readings": given.readings, "bytes_in": given.bytes, "files": len(given.paths)}
     return {**about, "engines": {"meterlake": figures}}
+
+
+def text(day: dict[str, Any]) -> str:
+    """Say the figures of `day_of_all` in a few lines."""
+    ours = day["engines"]["meterlake"]
+    return (
+        f"a day of {day['meters']:,} meters: {day['readings']:,} readings in {day['bytes_in'] / 1e9:.2f} GB of wide CSV\n"
+        f"time         {ours['seconds']:.1f} s\n"
+        f"speed        {ours['readings_per_s'] / 1e6:.2f} M readings/s\n"
+        f"peak memory  {ours['peak_bytes'] / 2**30:.2f} GiB\n"
+        f"on disk      {ours['bytes'] / 1e9:.2f} GB, {ours['bytes'] / day['readings']:.3f} bytes a reading, before compaction"
+    )

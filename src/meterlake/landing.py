@@ -66,6 +66,8 @@ class Outcome:
     blocks: int = 0
     off_grid: list[Strips] = field(default_factory=list)
     series: list[pa.Table] = field(default_factory=list)
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By delivery: start (s) of its first and last reading that was not refused."""
 
 
 class Landing:
@@ -146,6 +148,7 @@ class Landing:
         if len(clashing):
             with self._lock:
                 self.outcome.off_grid.append(clashing)
+        self._note_spans(grid)
         fresh: list[pa.Table] = []
         for slab in grid.slabs(held):
             part = owner[slab.first_block : slab.first_block + len(slab.blocks)]
@@ -202,6 +205,20 @@ class Landing:
             and file.starts_us[0] <= last and first <= file.starts_us[1]
             and file.meters[0] <= ends[1] and ends[0] <= file.meters[1]
         ]  # fmt: skip
+
+    def _note_spans(self, grid: Grid) -> None:
+        """Widen the span of every delivery by its strips in ``grid``."""
+        strips, kinds = grid.strips, self.kinds.table
+        used = np.flatnonzero(np.bincount(strips.kind))
+        low = np.full(len(kinds), np.iinfo(np.int64).max)
+        high = np.full(len(kinds), np.iinfo(np.int64).min)
+        np.minimum.at(low, strips.kind, strips.start)
+        np.maximum.at(high, strips.kind, strips.start + (strips.count - 1) * np.int64(grid.interval_s))
+        with self._lock:
+            for k in used.tolist():
+                number, span = kinds[k].delivery, (int(low[k]), int(high[k]))
+                held = self.outcome.spans.get(number, span)
+                self.outcome.spans[number] = min(held[0], span[0]), max(held[1], span[1])
 
     def _note(self, slab: Slab) -> None:
         lost = lost_rows(slab.blocks, slab.losers)

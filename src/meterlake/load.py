@@ -95,8 +95,6 @@ class _Delivery:
     source: Source
     receipt: FileReceipt
     codec: Codec | None = None
-    first_s: int = 1 << 62
-    last_s: int = -(1 << 62)
     unsettled: dict[int, tuple[Strips, list[str]]] = field(default_factory=dict)
     known_us: int | None = None
     """Arrival (µs) of the same content in an earlier delivery that stands."""
@@ -239,14 +237,8 @@ class Load:
         self._store(delivery, seq, strips)
 
     def _store(self, delivery: _Delivery, seq: int, strips: Strips) -> None:
-        if not len(strips):
-            return
-        interval = np.array([kind.interval_s for kind in self.kinds.table], np.int64)[strips.kind]
-        with self.store.lock:
-            delivery.first_s = min(delivery.first_s, int(strips.start.min()))
-            last = strips.start + (strips.count - 1) * interval
-            delivery.last_s = max(delivery.last_s, int(last.max()))
-        self.store.add((delivery.number, seq), strips, self.ids.partitions(strips.meter))
+        if len(strips):
+            self.store.add((delivery.number, seq), strips, self.ids.partitions(strips.meter))
 
     def _finish_file(self, delivery: _Delivery) -> None:
         """Settle the local times that exist twice, which takes the whole file."""
@@ -307,7 +299,7 @@ class Load:
             receipt.replayed, receipt.dry_run = True, self.options.dry_run
             return receipt
         if not whole:
-            return self._receipt(load_id, whole, Outcome(), self.lake.snapshot(), pa.nulls(0))
+            return self._receipt(load_id, whole, Outcome(), self.lake.snapshot(), QUARANTINE_SCHEMA.empty_table())
         self._keep_stamps(whole)
         return self._attempts(load_id, whole)
 
@@ -363,7 +355,7 @@ class Load:
             records = {
                 "superseded": superseded(landing.lost.table(), receipt.version),
                 "quarantine": of_load(quarantine, receipt.load_id),
-                "deliveries": self._delivery_rows(receipt, whole, landed_us),
+                "deliveries": self._delivery_rows(receipt, whole, outcome, landed_us),
                 "operations": operation_row("load", receipt.load_id, receipt.version, landed_us, receipt.to_json()),
             }
             attempt = int.from_bytes(os.urandom(6))
@@ -452,7 +444,7 @@ class Load:
             entry.superseded = int(counts[fold.SUPERSEDED])
             entry.rejected = delivery.refused + delivery.off_grid
         series = concat(outcome.series, SERIES_SCHEMA)
-        spans = [d for d in whole if d.last_s >= d.first_s]
+        spans = outcome.spans.values()
         return Receipt(
             load_id,
             dry_run=self.options.dry_run,
@@ -460,8 +452,8 @@ class Load:
             meters=len(pc.unique(series["meter_id"])),
             channels=len(series.group_by(["meter_id", "channel"]).aggregate([])),
             blocks=outcome.blocks,
-            first=_iso(min(d.first_s for d in spans)) if spans else None,
-            last=_iso(max(d.last_s for d in spans)) if spans else None,
+            first=_iso(min(first for first, _ in spans)) if spans else None,
+            last=_iso(max(last for _, last in spans)) if spans else None,
             gaps=gaps(series, self._series_before(series)),
             amount=amount_texts(outcome.amounts),
             rejects=summary_of(quarantine),
@@ -487,7 +479,9 @@ class Load:
             for row in rows
         ]
 
-    def _delivery_rows(self, receipt: Receipt, whole: list[_Delivery], landed_us: int) -> pa.Table:
+    def _delivery_rows(
+        self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landed_us: int
+    ) -> pa.Table:
         options = self.options
         rows = [
             {
@@ -502,8 +496,8 @@ class Load:
                 "landed_at": landed_us,
                 "version": receipt.version,
                 "precedence": AUTHORITATIVE if options.authoritative else None,
-                "first": d.first_s * 1_000_000 if d.last_s >= d.first_s else None,
-                "last": d.last_s * 1_000_000 if d.last_s >= d.first_s else None,
+                "first": outcome.spans[d.number][0] * 1_000_000 if d.number in outcome.spans else None,
+                "last": outcome.spans[d.number][1] * 1_000_000 if d.number in outcome.spans else None,
                 "received": d.receipt.received,
                 "stored": d.receipt.stored,
             }

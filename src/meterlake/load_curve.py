@@ -40,7 +40,7 @@ th:first-child, td:first-child { text-align: left; }
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One channel's sums: ``values`` of the steps that start at ``times``, ISO 8601 with offset."""
+    """One channel's sums: ``values`` of the hours that start at ``times``, ISO 8601 with offset."""
 
     name: str
     unit: str
@@ -61,7 +61,7 @@ def page(title: str, words: str, panels: Sequence[Panel]) -> str:
 def drawing(title: str, panels: Sequence[Panel], *, alone: bool = False) -> str:
     """Return the SVG; ``alone`` gives it its own colours, for a file of its own."""
     height = TOP + len(panels) * (PANEL + GAP) - GAP + BOTTOM
-    about = "; ".join(f"{p.name} up to {max(p.values):,.0f} {p.unit} a step" for p in panels)
+    about = "; ".join(f"{p.name} up to {max(p.values):,.0f} {p.unit} an hour" for p in panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="name about" '
         'font-family="system-ui, sans-serif" font-size="13">',
@@ -84,7 +84,7 @@ def _palette() -> str:
 def _panel(panel: Panel, top: int, colour: str) -> Iterator[str]:
     most, step = _scale(max(panel.values))
     bottom = top + PANEL
-    yield f'<text x="{LEFT}" y="{top - 10}" fill="{colour}" font-weight="600">{escape(panel.name)}, {panel.unit}</text>'
+    yield f'<text x="{LEFT}" y="{top - 10}" fill="{colour}" font-weight="600">{escape(panel.name)}, {panel.unit} an hour</text>'
     for tick in range(round(most / step) + 1):
         y = bottom - PANEL * tick * step / most
         yield f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--rule)"/>'

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterlake.errors import Invalid
-from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, ROOM, form_of, read_stamp
+from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, ROOM, form_of
+from meterlake.testing.parsing import read_stamp
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - clocks of walls are meant
 MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda m: m.replace(microsecond=0))  # noqa: DTZ001

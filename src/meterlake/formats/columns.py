@@ -228,6 +228,11 @@ def _by_content(sheet: Sheet, taken: Mapping[str, int], meter: str | None) -> di
     return found
 
 
+def is_iso(text: str) -> bool:
+    """Whether ``text`` looks like an ISO date or stamp."""
+    return _ISO.fullmatch(text) is not None
+
+
 def is_number(text: str) -> bool:
     """Whether ``text`` looks like a decimal number."""
     return _NUMBER.fullmatch(text) is not None

@@ -13,7 +13,7 @@ from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of,
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.lines import REJECT, Body, body_of, rejects_of, texts_of
-from meterlake.formats.stamps import BAD, ISO, ROOM, Form, form_of, read_stamp
+from meterlake.formats.stamps import ROOM, Form, form_of
 from meterlake.ids import MeterIds
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S, is_supported
 from meterlake.readings import FUTURE_S
@@ -230,19 +230,12 @@ def form_of_times(sheet: Sheet, time: int, options: ReadOptions, assumed: dict[s
     if texts and all(text.isdigit() for text in texts) and digits <= set(_EPOCH_DIGITS) and len(digits) == 1:
         assumed["time_format"] = _EPOCH_DIGITS[digits.pop()]
         return form_of(assumed["time_format"])
-    if texts and not any(_reads(text) for text in texts):
+    if texts and not any(columns.is_iso(text) for text in texts):
         raise BadFile(
             f"{sheet.name}: {texts[0]!r} is no ISO stamp; say how stamps are written, e.g. "
             "--time-format '%d/%m/%Y %H:%M', epoch_s or epoch_ms"
         )
     return form_of(None)
-
-
-def _reads(text: str) -> bool:
-    """Whether the ISO path of the kernel reads ``text``."""
-    data = np.frombuffer(text.encode() or b"\n", np.uint8)
-    room = np.empty(ROOM, np.int64)
-    return not read_stamp(data, ISO, np.empty(0, np.int64), room)[0] & BAD
 
 
 def _inferred(codec: LongCodec, head: bytes) -> int:

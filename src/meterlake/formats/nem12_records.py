@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from numba import njit
 
 from meterlake.formats.categories import (
@@ -163,7 +164,7 @@ def _day(
     quality = _quality(data, starts[n + 2], stops[n + 2])
     local = _date(data, starts[1])
     stamp = _updated(data, starts[n + 5], stops[n + 5], clock) if count > n + 5 else -1
-    extra = count > n + 7 and overfull(data, stops[n + 6], end, COMMA)
+    extra = count > n + 7 and overfull(data, stops[n + 6], end, np.int64(COMMA))
     if quality == _NONE or local < 0 or stamp == -2 or extra:
         return Day(0, 0, 0, 0)
     return Day(n, local, quality, stamp)
@@ -223,11 +224,11 @@ def _ranges(
     Returns the newline, the interval (from 1) that would follow them (0 where one does not fit), and the
     start and newline of the one that does not. ``memory[LINE]`` is left at the last, or the wrong one's.
     """
-    following, wrong, wrong_end = 1, -1, -1
-    passed = 0
+    following, wrong, wrong_end = np.int64(1), -1, -1
+    comma, capacity, passed = np.int64(COMMA), np.int64(CAPACITY), 0
     while end + 4 < size and number(text, end + 1, 3) == 400 and text[end + 4] == COMMA:
         i = end + 1
-        count, end, flaw = split(text, i, COMMA, starts, stops, CAPACITY)
+        count, end, flaw = split(text, i, comma, starts, stops, capacity)
         passed += 1
         if following > 0:
             memory[LINE] += 1
@@ -280,7 +281,7 @@ def _day_record(
         own = _NO_INTERVAL
     if own == 0:
         read_values(
-            text, row.starts, row.stops, 2, day.slots, 46, facts[fact + MULTIPLIER], facts[fact + POWER],
+            text, row.starts, row.stops, np.int64(2), day.slots, np.int64(46), facts[fact + MULTIPLIER], facts[fact + POWER],
             facts[fact + WRONG_UNIT] != 0, out.amounts, memory[SLOTS], tally,
         )  # fmt: skip
     last, following, wrong, wrong_end = _ranges(
@@ -337,10 +338,11 @@ def scan_records(
     out = Out(pointer(strips), pointer(amounts), pointer(rejects))
     tally, qualities = pointer(tallied), pointer(codes)
     i = memory[POSITION]
-    slot, passed = TOO_LONG, False
+    comma, capacity = np.int64(COMMA), np.int64(CAPACITY)
+    slot, passed = np.int64(TOO_LONG), False
     answer = DONE
     while i < size:
-        count, end, flaw = split(text, i, COMMA, starts, stops, CAPACITY)
+        count, end, flaw = split(text, i, comma, starts, stops, capacity)
         record = number(text, starts[0], 3) if flaw == WHOLE and stops[0] - starts[0] == 3 else 0
         if flaw == WHOLE and count == 1 and starts[0] == stops[0]:
             record = 500
@@ -360,7 +362,7 @@ def scan_records(
         elif record == 250:
             tally[_NO_INTERVAL] = 1
         elif record == 100 or record == 900:
-            slot, passed = TOO_LONG, False
+            slot, passed = np.int64(TOO_LONG), False
         elif record != 500 and record != 550 and not (record == 400 and passed):
             tally[_MALFORMED] = 1
             passed = passed or record == 300

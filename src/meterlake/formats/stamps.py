@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 
 from meterlake.errors import Invalid
-from meterlake.formats.pointer import pointer
 
 if TYPE_CHECKING:
     from meterlake.strips import Ints
@@ -33,6 +32,9 @@ ROOM: Final = 14
 """Numbers that a program collects, by directive."""
 
 _DIRECTIVES: Final = "YymdHIpMSfbzj"
+_WIDTHS: Final = np.array([0, 0, 2, 2, 2, 2, 0, 2, 2, 0, 0, 0, 3])
+_MOST: Final = np.array([0, 0, 12, 31, 23, 12, 0, 59, 59, 0, 0, 0, 366])
+"""Digits and largest value of directives that are small numbers, in the order of ``_DIRECTIVES``."""
 _BLANK: Final = 255
 _FIRST_OP: Final = 256
 """Codes from here on are directives, in the order of ``_DIRECTIVES``; below are literal bytes."""
@@ -271,42 +273,33 @@ def _run(data: Any, i: int, b: int, script: Any) -> int:  # pragma: no cover - c
             continue
         op = step - _FIRST_OP
         value = -1
-        if op == 0 and b - i >= 4:
+        if _MOST[op] > 0:
+            value, i = _upto(data, i, b, _WIDTHS[op], _MOST[op])
+        elif op == 0 and b - i >= 4:
             value = number(data, i, 4)
             i += 4
         elif op == 1 and b - i >= 2:
             value = number(data, i, 2)
             value += (1900 if value >= _PIVOT else 2000) if value >= 0 else 0
             i += 2
-        elif op == 2 or op == 5:
-            value, i = _upto(data, i, b, 2, 12)
-        elif op == 3:
-            value, i = _upto(data, i, b, 2, 31)
-        elif op == 4:
-            value, i = _upto(data, i, b, 2, 23)
         elif op == 6 and b - i >= 2 and data[i + 1] | 32 == 109:
             value = 0 if data[i] | 32 == 97 else 1 if data[i] | 32 == 112 else -1
             i += 2
-        elif op == 7 or op == 8:
-            value, i = _upto(data, i, b, 2, 59)
         elif op == 9:
             first = i
             i, some = _fraction(data, i, b)
             value = -1 if i == first else 1 if some else 0
         elif op == 10:
             value = _month(data, i, b)
-            value = value or -1
+            value = value if value else -1
             i += 3
         elif op == 11:
             first = i
             while i < b and data[i] != 32:
                 i += 1
-            shift, wrong = _offset(data, first, i)
-            out[11] = shift
+            out[11], wrong = _offset(data, first, i)
             value = -1 if wrong else 1
             op = 13
-        elif op == 12:
-            value, i = _upto(data, i, b, 3, 366)
         if value < 0:
             return -1
         out[op] = value
@@ -353,12 +346,3 @@ def stamp_of(data: Any, a: int, b: int, script: Any) -> tuple[int, int, int]:  #
     if script.mode == PROGRAM:
         return _programmed(data, a, b, script)
     return _epoch(data, a, b, 1 if script.mode == EPOCH_S else 1000)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def read_stamp(
-    data: Any, mode: int, program: Any, room: Any
-) -> tuple[int, int, int]:  # pragma: no cover - compiled
-    """`stamp_of` all of ``data``, for callers outside the kernels; ``room`` is an array of `ROOM` numbers."""
-    script = Script(mode, pointer(program), len(program), pointer(room))
-    return stamp_of(pointer(data), 0, len(data), script)

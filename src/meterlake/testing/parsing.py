@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from numba import njit
 
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
+from meterlake.formats.pointer import pointer
 from meterlake.formats.recognise import open_codec
+from meterlake.formats.stamps import Script, stamp_of
 from meterlake.ids import MeterIds
 from meterlake.readings import REASONS
 from meterlake.strips import MISSING, Kind, Kinds, Strips
@@ -121,3 +125,12 @@ def _expanded(strips: Strips, names: Sequence[str], kinds: Kinds) -> list[Slot]:
                 start = int(strips.start[i]) + k * kind.interval_s
                 slots.append(Slot(names[strips.meter[i]], start, amount, line, kind))
     return slots
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def read_stamp(
+    data: Any, mode: int, program: Any, room: Any
+) -> tuple[int, int, int]:  # pragma: no cover - compiled
+    """`stamp_of` all of ``data``, for callers outside the kernels; ``room`` is an array of `ROOM` numbers."""
+    script = Script(mode, pointer(program), len(program), pointer(room))
+    return stamp_of(pointer(data), 0, len(data), script)
