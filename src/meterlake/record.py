@@ -49,7 +49,7 @@ def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
     silent = amount == MISSING
     traits = np.stack([losers.delivery, losers.stamp_us, losers.quality, silent], axis=1).astype(np.int64)
     distinct, trait = _few(traits)
-    order, cell = _in_order(trait * (int(cell.max()) + 1) + cell, amount)
+    order, cell = _in_order(trait * (int(cell.max()) + 2) + cell, amount)
     cut = np.append(True, cell[1:] != cell[:-1] + 1)
     cut |= np.append(True, losers.block[order][1:] != losers.block[order][:-1])
     return _runs(blocks, losers, order, np.flatnonzero(cut), distinct[trait[order]], amount[order])

@@ -1,6 +1,6 @@
 """Stamps to seconds: ISO 8601 by a fast path, any strptime format by a small program run in the kernel."""
 
-# ruff: noqa: C901, PLR0911, PLR0912, PLR0915, PLR1714
+# ruff: noqa: C901, PLR0911, PLR0912
 # mypy: disable-error-code="no-any-return, assignment, return-value"
 # Compiled by Numba: plain comparisons and loops become plain machine code, numbers are all 64 bits wide,
 # and helpers take many arguments because a kernel has no objects to keep them in.
@@ -291,7 +291,7 @@ def _run(data: Any, i: int, b: int, script: Any) -> int:  # pragma: no cover - c
             value = -1 if i == first else 1 if some else 0
         elif op == 10:
             value = _month(data, i, b)
-            value = value if value else -1
+            value = value or -1
             i += 3
         elif op == 11:
             first = i
