@@ -59,7 +59,13 @@ def _row(param: Any) -> str:
         name = _argument(param)
     else:
         name = ", ".join(param.opts) + ("" if param.is_flag else f" {param.metavar}")
-    default = "required" if param.required else "" if param.is_flag or param.default in {None, ""} else f"`{param.default}`"
+    default = (
+        "required"
+        if param.required
+        else ""
+        if param.is_flag or param.default in {None, ""}
+        else f"`{param.default}`"
+    )
     return _cells(f"`{name}`", param.help, default)
 
 
@@ -76,12 +82,17 @@ def draw(target: Path) -> None:
     from meterlake.simulate import SimulateOptions, simulate
 
     with tempfile.TemporaryDirectory() as folder:
-        made = simulate(Path(folder) / "files", SimulateOptions(points=POINTS, days=DAYS, start=date(2026, 1, 5)))
+        made = simulate(
+            Path(folder) / "files", SimulateOptions(points=POINTS, days=DAYS, start=date(2026, 1, 5))
+        )
         lake = open_lake(str(Path(folder) / "lake"))
         import_folder(lake.registry, made.folder / "registry")
         lake.load([made.folder / "readings"])
         found = panels(lake, date(2026, 1, 5), date(2026, 1, 5) + timedelta(days=DAYS))
-    target.write_text(drawing(f"A week of {POINTS} simulated homes and businesses in London", found, alone=True) + "\n", "utf-8")
+    target.write_text(
+        drawing(f"A week of {POINTS} simulated homes and businesses in London", found, alone=True) + "\n",
+        "utf-8",
+    )
 
 
 def main() -> None:

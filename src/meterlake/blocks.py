@@ -189,7 +189,7 @@ def to_strips(
     )
 
 
-def kind_of(  # noqa: PLR0913
+def kind_of(
     channel: str, interval_s: int, quality: int, stamp: int, number: int, sender: Sender
 ) -> Kind:
     """Kind of a stored reading: channel, length, quality code, stamp (µs), delivery number and its sender."""

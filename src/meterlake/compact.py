@@ -150,7 +150,7 @@ def _rewrite(lake: Lake, group: list[DataFile], unit: Unit) -> Iterator[DataFile
     runs = max(1, min((high - low) // align, -(-rows // ROWS_AT_ONCE)))
     borders = np.unique(low + (np.arange(runs + 1) * ((high - low) // align) // runs) * align).tolist()
     borders[-1] = high
-    for a, b in zip(borders, borders[1:], strict=False):
+    for a, b in pairwise(borders):
         parts = [
             _of_partitions(lake.blocks(f), f, a, b) for f in group if f.partitions[0] < b and a < f.partitions[1]
         ]

@@ -8,7 +8,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from meterlake.errors import Invalid
@@ -19,6 +18,8 @@ from meterlake.registry_folder import import_folder
 from meterlake.settings import LAKE_VARIABLE, REGISTRY_VARIABLE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from meterlake.app import Meterlake
     from meterlake.simulate import Simulated
 
@@ -53,12 +54,16 @@ def run(folder: Path, size: str) -> None:
     """Make, load and tour a simulated town in ``folder``, which is emptied first if an earlier demo made it."""
     plan = _plan(folder, size)
     _empty(folder)
-    _say(f"1. {plan.points:,} homes and businesses with electricity, gas and water, {plan.days} days of half-hours")
+    _say(
+        f"1. {plan.points:,} homes and businesses with electricity, gas and water, {plan.days} days of half-hours"
+    )
     made = _simulate(plan, "wide", plan.days)
     last = _simulate(plan, "csv", 1)
     _say("2. The registry, then the files into the lake")
     lake = _loaded(plan, made)
-    _say(f"3. The last day comes again, as long CSV ({scaled(last.bytes, 'B')}): every value is known, nothing changes")
+    _say(
+        f"3. The last day comes again, as long CSV ({scaled(last.bytes, 'B')}): every value is known, nothing changes"
+    )
     _load(lake, last)
     _say("4. Questions")
     _tour(plan)
@@ -97,10 +102,14 @@ def _simulate(plan: Plan, form: str, days: int) -> Simulated:
     options = SimulateOptions(points=plan.points, days=days, start=first, format=form)
     with progress() as tell:
         made = simulate(
-            plan.folder / form, options, None if tell is None else lambda done, total: tell("simulate", done, total)
+            plan.folder / form,
+            options,
+            None if tell is None else lambda done, total: tell("simulate", done, total),
         )
     rate = scaled(made.readings / made.seconds, "readings")
-    count = f"{len(made.files)} files of {form} CSV" if form == "wide" else f"{len(made.files)} files of long CSV"
+    count = (
+        f"{len(made.files)} files of {form} CSV" if form == "wide" else f"{len(made.files)} files of long CSV"
+    )
     _note(f"{made.readings:,} readings in {count}, {scaled(made.bytes, 'B')}, {made.seconds:.1f} s, {rate}/s")
     return made
 

@@ -74,7 +74,11 @@ def examine(lake_url: str, registry_url: str | None) -> list[Finding]:
         counts = {name: len(registry.table(name)) for name in ("customers", "service_points", "meters")}
         behind = lake.snapshot().version - registry.series_version()
         late = f"; {behind} versions behind the lake, which the next load makes good" if behind else ""
-        return f"{registry.url}: " + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items()) + late
+        return (
+            f"{registry.url}: "
+            + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
+            + late
+        )
 
     attempt("registry", know)
     attempt("feeds", lambda: f"{len(read_feeds(lake_url))} saved")
@@ -91,7 +95,9 @@ def _versions() -> Finding:
 def _kernels() -> Finding:
     """Say whether the compiled kernels are kept; where not, the first load compiles them."""
     kept = len(list(Path(__file__).parent.rglob("*.nbi")))
-    what = f"{kept} compiled and kept" if kept else "not compiled yet: the first load takes a few seconds more"
+    what = (
+        f"{kept} compiled and kept" if kept else "not compiled yet: the first load takes a few seconds more"
+    )
     return Finding(part="kernels", ok=True, what=what)
 
 
@@ -100,13 +106,17 @@ def _rights(folder: Path) -> str:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-"):
             return f"{folder} can be written"
     except OSError as error:
-        raise MeterlakeError(f"{folder} cannot be written ({error.strerror}): loads will fail, questions work") from error
+        raise MeterlakeError(
+            f"{folder} cannot be written ({error.strerror}): loads will fail, questions work"
+        ) from error
 
 
 def _space(folder: Path) -> str:
     free = shutil.disk_usage(folder).free
     if free < SPACE_LOW:
-        raise MeterlakeError(f"{scaled(free, 'B')} free on the disk of {folder}: make room before the next load")
+        raise MeterlakeError(
+            f"{scaled(free, 'B')} free on the disk of {folder}: make room before the next load"
+        )
     return f"{scaled(free, 'B')} free"
 
 

@@ -21,7 +21,7 @@ from meterlake.intervals import parse_interval
 from meterlake.readings import QUALITY_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from meterlake.load import LoadOptions
 
@@ -63,8 +63,12 @@ def read_feeds(lake: str) -> dict[str, dict[str, Any]]:
             raise Invalid(f"{path}: {name!r} stands outside a feed; put it under a line [NAME]")
         unknown = sorted({key.replace("-", "_") for key in told} - set(READ) - set(TRUST))
         if unknown:
-            raise Invalid(f"{path}: feed {name!r} has an unknown key {unknown[0]!r}; keys are {', '.join(READ + TRUST)}")
-    return {name: {key.replace("-", "_"): value for key, value in told.items()} for name, told in feeds.items()}
+            raise Invalid(
+                f"{path}: feed {name!r} has an unknown key {unknown[0]!r}; keys are {', '.join(READ + TRUST)}"
+            )
+    return {
+        name: {key.replace("-", "_"): value for key, value in told.items()} for name, told in feeds.items()
+    }
 
 
 def feed_of(lake: str, name: str) -> dict[str, Any]:
@@ -89,10 +93,12 @@ def options_of(told: Mapping[str, Any], lake: str) -> LoadOptions:
     feed = told.get("feed")
     given = {name: value for name, value in told.items() if value is not None}
     given = {**(feed_of(lake, feed) if feed else {}), **given}
-    read = {name: _readers.get(name, _same)(given.pop(name)) for name in READ if name in given}
+    read: dict[str, Any] = {
+        name: _READERS.get(name, _same)(given.pop(name)) for name in READ if name in given
+    }
     if "interval" in read:
         read["interval_s"] = read.pop("interval")
-    rest = {name: _readers.get(name, _same)(value) for name, value in given.items()}
+    rest = {name: _READERS.get(name, _same)(value) for name, value in given.items()}
     return LoadOptions(read=ReadOptions(**read), **rest)
 
 
@@ -101,7 +107,9 @@ def _same(value: Any) -> Any:
 
 
 def _map(text: str | Mapping[str, Any]) -> dict[str, str]:
-    parts = text.items() if not isinstance(text, str) else (part.partition("=")[::2] for part in text.split(","))
+    parts = (
+        text.items() if not isinstance(text, str) else (part.partition("=")[::2] for part in text.split(","))
+    )
     pairs = {str(role).strip(): str(column) for role, column in parts}
     for role, column in pairs.items():
         if role not in ROLES or not column:
@@ -112,7 +120,9 @@ def _map(text: str | Mapping[str, Any]) -> dict[str, str]:
 def _columns(text: str) -> tuple[int, int]:
     first, dots, last = str(text).partition("..")
     if not (dots and first.strip().isdigit() and last.strip().isdigit() and 1 <= int(first) <= int(last)):
-        raise Invalid(f"--columns {text!r}: write the first and last value column, counted from 1, such as 4..51")
+        raise Invalid(
+            f"--columns {text!r}: write the first and last value column, counted from 1, such as 4..51"
+        )
     return int(first) - 1, int(last)
 
 
@@ -150,7 +160,7 @@ def _decimal(value: str) -> str:
     return value
 
 
-_readers: Final = {
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "map": _map,
     "columns": _columns,
     "interval": lambda value: parse_interval(str(value)),

@@ -62,15 +62,13 @@ def _settle(  # noqa: PLR0913  # pragma: no cover - compiled
         same = late_amount[c] == amount[c] and quality[kj] == quality[kw]
         if same and not sender[kj]:
             return
-    elif rank[kj] < rank[kw] or late_amount[c] < amount[c]:
-        return
-    elif late_amount[c] == amount[c] and delivery[kj] >= delivery[kw]:
+    elif rank[kj] < rank[kw] or late_amount[c] < amount[c] or (late_amount[c] == amount[c] and delivery[kj] >= delivery[kw]):
         return
     winner[c], amount[c] = j, late_amount[c]
 
 
 @njit(nogil=True, cache=True)
-def fold(  # noqa: PLR0913  # pragma: no cover - compiled
+def fold(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
     order: Array, series: Array, kind: Array, start: Array, count: Array, at: Array, amounts: Array,
     interval_s: int, span_s: int, width: int, missing: int, low: int, high: int,
     first: Array, base: Array, number: Array,
@@ -128,7 +126,7 @@ def fold(  # noqa: PLR0913  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def judge(  # noqa: PLR0913  # pragma: no cover - compiled
+def judge(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
     series: Array, kind: Array, start: Array, count: Array, at: Array, amounts: Array,
     interval_s: int, span_s: int, width: int, missing: int, low: int, high: int,
     first: Array, base: Array, number: Array,
@@ -190,7 +188,7 @@ def judge(  # noqa: PLR0913  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def pack(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
+def pack(  # noqa: PLR0913  # pragma: no cover - compiled
     winner: Array, amount: Array, width: int, kind: Array, trait: Array, quality: Array,
     values: Array, valid: Array, filled: Array, total: Array, scale: Array,
     block_trait: Array, block_quality: Array, fits: Array, ends: Array, held: Array,

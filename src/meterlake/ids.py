@@ -32,7 +32,7 @@ def hash_bytes(data: Bytes, start: int, stop: int) -> np.uint64:  # pragma: no c
 
 @njit(nogil=True, cache=True)
 def _same(a: Bytes, at: int, b: Bytes, bt: int, length: int) -> bool:  # pragma: no cover - compiled
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110 - compiled
         if a[at + i] != b[bt + i]:
             return False
     return True
@@ -119,7 +119,8 @@ class MeterIds:
         if isinstance(ids, pa.ChunkedArray):
             ids = ids.combine_chunks()
         if isinstance(ids, pa.DictionaryArray):
-            return self.codes_of(ids.dictionary)[ids.indices.to_numpy(zero_copy_only=False)]
+            codes: Codes = self.codes_of(ids.dictionary)[ids.indices.to_numpy(zero_copy_only=False)]
+            return codes
         ids = ids.cast(pa.large_binary())
         _, offsets, data = ids.buffers()
         borders = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]

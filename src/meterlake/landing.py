@@ -276,14 +276,11 @@ class Landing:
 
 def _may_share(a: DataFile, b: DataFile) -> bool:
     """Whether two files may hold the same key."""
-    return all(
-        x[0] <= y[1] and y[0] <= x[1]
-        for x, y in (
-            (a.meters, b.meters),
-            (a.starts_us, b.starts_us),
-            ((a.partitions[0], a.partitions[1] - 1), (b.partitions[0], b.partitions[1] - 1)),
-        )
-    )
+    return (
+        a.meters[0] <= b.meters[1] and b.meters[0] <= a.meters[1]
+        and a.starts_us[0] <= b.starts_us[1] and b.starts_us[0] <= a.starts_us[1]
+        and a.partitions[0] < b.partitions[1] and b.partitions[0] < a.partitions[1]
+    )  # fmt: skip
 
 
 def put_by_month(

@@ -21,6 +21,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ from meterlake import fold
 from meterlake.errors import BadFile, ConcurrentCommit, Invalid
 from meterlake.exact import Exact
 from meterlake.formats import parquet
-from meterlake.formats.codec import Codec, Origin, Parsed, ReadOptions
+from meterlake.formats.codec import Chunk, Codec, Origin, Parsed, ReadOptions
 from meterlake.formats.recognise import open_codec
 from meterlake.ids import MeterIds
 from meterlake.landing import Landing, Outcome
@@ -205,7 +206,7 @@ class Load:
             delivery.receipt.format = "parquet"
             batches = parquet.read(source.file, read, self._origin(delivery), self.ids, self.kinds)
             for seq, parsed in enumerate(batches):
-                yield lambda seq=seq, parsed=parsed: self._keep(delivery, seq, parsed)
+                yield partial(self._keep, delivery, seq, parsed)
             source.content = source.sha256 = file_hash(source.file)
             return
         reader = Reader(source, read.encoding)
@@ -214,11 +215,12 @@ class Load:
         delivery.codec, delivery.receipt.format = codec, codec.name
         for seq, chunk in enumerate(reader.chunks(codec.border, pieces)):
             if isinstance(chunk, LongLine):
-                yield lambda seq=seq, line=chunk: self._keep(delivery, seq, _refuse_long(line))
+                yield partial(self._keep, delivery, seq, _refuse_long(chunk))
             else:
-                yield lambda seq=seq, chunk=chunk: self._keep(
-                    delivery, seq, codec.parse(chunk, self.ids, self.kinds)
-                )
+                yield partial(self._parse, delivery, seq, codec, chunk)
+
+    def _parse(self, delivery: _Delivery, seq: int, codec: Codec, chunk: Chunk) -> None:
+        self._keep(delivery, seq, codec.parse(chunk, self.ids, self.kinds))
 
     def _keep(self, delivery: _Delivery, seq: int, parsed: Parsed) -> None:
         """Take over what one chunk held."""
@@ -340,7 +342,7 @@ class Load:
                 shutil.copyfile(source.file, target.with_suffix(".part"))
                 target.with_suffix(".part").rename(target)
 
-    def _commit(  # noqa: PLR0913
+    def _commit(
         self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table
     ) -> None:
         """Commit the outcome; where others landed first and touched none of its keys, on top of theirs."""

@@ -63,12 +63,16 @@ def drawing(title: str, panels: Sequence[Panel], *, alone: bool = False) -> str:
     height = TOP + len(panels) * (PANEL + GAP) - GAP + BOTTOM
     about = "; ".join(f"{p.name} up to {max(p.values):,.0f} {p.unit} an hour" for p in panels)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="name about" '
-        'font-family="system-ui, sans-serif" font-size="13">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+            'aria-labelledby="name about" font-family="system-ui, sans-serif" font-size="13">'
+        ),
         f'<title id="name">{escape(title)}</title><desc id="about">{escape(about)}</desc>',
     ]
     if alone:
-        parts.append(f'<style>{_palette()}</style><rect width="{WIDTH}" height="{height}" fill="var(--back)"/>')
+        parts.append(
+            f'<style>{_palette()}</style><rect width="{WIDTH}" height="{height}" fill="var(--back)"/>'
+        )
     for number, panel in enumerate(panels):
         top = TOP + number * (PANEL + GAP)
         parts += _panel(panel, top, f"var(--c{number % len(LIGHT)})")
@@ -90,7 +94,8 @@ def _panel(panel: Panel, top: int, colour: str) -> Iterator[str]:
         yield f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--rule)"/>'
         yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="var(--faint)">{tick * step:,g}</text>'
     points = [
-        f"{_x(i, len(panel.values)):.1f},{bottom - PANEL * max(v, 0.0) / most:.1f}" for i, v in enumerate(panel.values)
+        f"{_x(i, len(panel.values)):.1f},{bottom - PANEL * max(v, 0.0) / most:.1f}"
+        for i, v in enumerate(panel.values)
     ]
     ends = f"{_x(len(points) - 1, len(points)):.1f},{bottom} {LEFT},{bottom}"
     yield f'<polygon points="{" ".join(points)} {ends}" fill="{colour}" opacity="0.12"/>'
@@ -133,4 +138,6 @@ def _table(panels: Sequence[Panel]) -> str:
         f'<tr><th scope="row">{day}</th>{"".join(f"<td>{value:,.0f}</td>" for value in values)}</tr>'
         for day, values in sums.items()
     )
-    return f'<table>\n<caption>Sums by day</caption>\n<tr><th scope="col">day</th>{heads}</tr>\n{rows}\n</table>'
+    return (
+        f'<table>\n<caption>Sums by day</caption>\n<tr><th scope="col">day</th>{heads}</tr>\n{rows}\n</table>'
+    )

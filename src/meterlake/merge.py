@@ -168,7 +168,7 @@ class Pile:
         self.meters: Ints = present[order]
         self.meter_rank = np.full(len(texts), -1, np.int32)
         self.meter_rank[self.meters] = np.arange(len(self.meters))
-        self.used = np.flatnonzero(np.bincount(strips.kind))
+        self.used: list[int] = np.flatnonzero(np.bincount(strips.kind)).tolist()
         self.channels = sorted({self.kinds[k].channel for k in self.used})
 
     @property
@@ -303,7 +303,7 @@ class Grid:
         used = np.flatnonzero(np.bincount(strips.kind))
         place = np.zeros(used[-1] + 1 if len(used) else 0, np.int32)
         place[used] = np.arange(len(used))
-        table = KindTable.of([kinds[k] for k in used], pile.landings, pile.new)
+        table = KindTable.of([kinds[k] for k in used.tolist()], pile.landings, pile.new)
         kind = place[strips.kind]
         series = self._series(strips)
         step = max(1, CELLS_MAX // self.width)
@@ -311,7 +311,7 @@ class Grid:
             high = min(low + step, len(self))
             yield self._slab(strips, kind, series, table, low, high)
 
-    def _slab(  # noqa: PLR0913
+    def _slab(
         self, strips: Strips, kind: Codes, series: Ints, table: KindTable, low: int, high: int
     ) -> Slab:
         at = strips.offsets()
@@ -372,7 +372,7 @@ class Grid:
             table.rank, table.quality, table.delivery, table.new,
             cell.winner, cell.amount, cell.lake, cell.lake_amount, tally, *found,
         )  # fmt: skip
-        cells, holder, amount = (column[:n] for column in found)
+        cells, holder, amount = found[0][:n], found[1][:n], found[2][:n]
         k = kind[holder]
         losers = Losers(
             cells // self.width, cells % self.width, table.quality[k],
@@ -399,8 +399,7 @@ class Grid:
     def _changed(self, table: KindTable, kind: Codes, cell: _Cell) -> Bools:
         won = cell.winner >= 0
         won[won] = table.new[kind[cell.winner[won]]]
-        changed: Bools = won.reshape(-1, self.width).any(axis=1)
-        return changed
+        return np.asarray(won.reshape(-1, self.width).any(axis=1), bool)
 
     def _reach(self, blocks: pa.Table, cell: _Cell, low: int, ends: Ints) -> pa.Table:
         """Rows of SERIES_SCHEMA for the merged blocks."""
@@ -424,7 +423,7 @@ class Grid:
             schema=SERIES_SCHEMA,
         )
 
-    def _rows(  # noqa: PLR0913
+    def _rows(
         self, kind: Codes, table: KindTable, cell: _Cell, low: int, ends: Ints, held: Ints
     ) -> pa.Table:
         n, size = len(ends), len(cell.winner)

@@ -46,7 +46,11 @@ class Listed:
 
     def to_json(self) -> Any:
         """Return the list."""
-        items = [plain(row) for row in self.rows.to_pylist()] if isinstance(self.rows, pa.Table) else list(self.rows)
+        items = (
+            [plain(row) for row in self.rows.to_pylist()]
+            if isinstance(self.rows, pa.Table)
+            else list(self.rows)
+        )
         return items if self.under is None else {self.under: items}
 
     def to_arrow(self) -> pa.Table:
@@ -177,15 +181,22 @@ def _write_aligned(table: pa.Table, out: IO[bytes]) -> None:
         cells = table[name].combine_chunks().fill_null("")
         cells = pc.replace_substring_regex(cells, r"[\r\n\t]", " ")
         widths.append(max(len(name), pc.max(pc.utf8_length(cells)).as_py() or 0))
-        rights.append(bool(pc.all(pc.or_(pc.equal(cells, ""), pc.match_substring_regex(cells, _NUMBER))).as_py()))
+        rights.append(
+            bool(pc.all(pc.or_(pc.equal(cells, ""), pc.match_substring_regex(cells, _NUMBER))).as_py())
+        )
         columns.append(cells)
     if not columns:
         return
     pads = [pc.utf8_lpad if right else pc.utf8_rpad for right in rights]
-    names = [name.rjust(w) if right else name.ljust(w) for name, w, right in zip(table.column_names, widths, rights, strict=True)]
+    names = [
+        name.rjust(w) if right else name.ljust(w)
+        for name, w, right in zip(table.column_names, widths, rights, strict=True)
+    ]
     out.write("  ".join(names).rstrip().encode() + b"\n")
     for low in range(0, len(table), ROWS_AT_ONCE):
-        cells = [pad(c.slice(low, ROWS_AT_ONCE), width=w) for pad, c, w in zip(pads, columns, widths, strict=True)]
+        cells = [
+            pad(c.slice(low, ROWS_AT_ONCE), width=w) for pad, c, w in zip(pads, columns, widths, strict=True)
+        ]
         lines = pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*cells, "  "))
         out.write("\n".join(lines.to_pylist()).encode() + b"\n")
     if not len(table):

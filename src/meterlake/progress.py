@@ -51,7 +51,12 @@ def progress() -> Iterator[Tell | None]:
             rate = f" · {scaled(speed, unit)}/s" if speed else ""
             return Text(scaled(done, unit) + rate)
 
-    columns = (TextColumn("{task.description:<11}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), Rate())
+    columns = (
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        Rate(),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         tasks = {}
 

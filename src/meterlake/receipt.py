@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,8 @@ import pyarrow.compute as pc
 from meterlake.exact import decimal_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
 COUNTS: Final = ("received", "stored", "duplicate", "superseded", "conflict", "rejected", "replaced")

@@ -24,8 +24,14 @@ def receipt_lines(receipt: Receipt, *, by_file: bool = True) -> Iterator[str]:
     state = "nothing was written: this is a dry run" if receipt.dry_run else f"version {receipt.version}"
     again = "; the same load landed before, nothing was written" if receipt.replayed else ""
     yield f"load {receipt.load_id}: {state}{again}"
-    fates = " + ".join(f"{receipt.count(name):,} {name}" for name in _FATES if receipt.count(name)) or "0 stored"
-    replaced = f" ({receipt.count('replaced'):,} of them over a value of the lake)" if receipt.count("replaced") else ""
+    fates = (
+        " + ".join(f"{receipt.count(name):,} {name}" for name in _FATES if receipt.count(name)) or "0 stored"
+    )
+    replaced = (
+        f" ({receipt.count('replaced'):,} of them over a value of the lake)"
+        if receipt.count("replaced")
+        else ""
+    )
     yield f"{receipt.count('received'):,} readings received = {fates}{replaced}"
     if receipt.first is not None:
         yield (

@@ -72,7 +72,7 @@ def _in_order(key: Ints, amount: Ints) -> tuple[Ints, Ints]:
     return order, key[order]
 
 
-def _runs(  # noqa: PLR0913
+def _runs(
     blocks: pa.Table, losers: Losers, order: Ints, heads: Ints, traits: Ints, amount: Ints
 ) -> pa.Table:
     """Rows of LOST_SCHEMA for runs that begin at ``heads`` of the losers taken in ``order``."""

@@ -62,9 +62,8 @@ def export_folder(registry: Registry, folder: Path, form: str = "csv") -> dict[s
         if form == "parquet":
             pq.write_table(rows, folder / f"{name}.parquet", compression="zstd")
         else:
-            pacsv.write_csv(
-                _as_text(rows), folder / f"{name}.csv", pacsv.WriteOptions(quoting_style="needed")
-            )
+            with (folder / f"{name}.csv").open("wb") as file:
+                write_csv(_as_text(rows), file)
         counts[name] = len(rows)
     return counts
 
@@ -130,7 +129,9 @@ def _read_csv(path: Path) -> tuple[pa.Table, Any, list[tuple[int, str]]]:
         skipped.append((row.number, what))
         return "skip"
 
-    names = pacsv.open_csv(path, parse_options=pacsv.ParseOptions(invalid_row_handler=lambda _: "skip")).schema.names
+    names = pacsv.open_csv(
+        path, parse_options=pacsv.ParseOptions(invalid_row_handler=lambda _: "skip")
+    ).schema.names
     rows = pacsv.read_csv(
         path,
         pacsv.ReadOptions(use_threads=False),  # only so are lines numbered

@@ -73,9 +73,9 @@ def rows_of(sheet: Sheet, zones: Sequence[str] | None = None) -> pa.Table:
         _check_order(sheet, columns)
     if "latitude" in columns:
         places = [columns[name].fill_null(float("nan")).to_numpy() for name in ("latitude", "longitude")]
-        lonely = pc.not_equal(*(pc.equal(sheet.text(name), "") for name in ("latitude", "longitude"))).to_numpy(
-            zero_copy_only=False
-        )
+        lonely = pc.not_equal(
+            *(pc.equal(sheet.text(name), "") for name in ("latitude", "longitude"))
+        ).to_numpy(zero_copy_only=False)
         sheet.blame(lonely, lambda _: "latitude and longitude belong together: give both or neither")
         columns["geohash"] = geohash(places[0], places[1])
     _check_repeats(sheet, columns, [shape.key, "from"] if shape.dated else [shape.key])

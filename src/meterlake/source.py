@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -65,13 +65,14 @@ class Source:
         with self.file.open("rb") as file:
             return file.read(4) == b"PAR1"
 
-    def open(self) -> IO[bytes] | pa.NativeFile:
+    def open(self) -> IO[Any]:
         """Open the unpacked bytes."""
         if self.member is not None:
             return zipfile.ZipFile(self.file).open(self.member)
         packing = PACKED.get(self.file.suffix)
         if packing is not None:
-            return pa.CompressedInputStream(pa.OSFile(str(self.file)), packing)
+            stream: IO[Any] = pa.CompressedInputStream(pa.OSFile(str(self.file)), packing)
+            return stream
         return self.file.open("rb")
 
 
@@ -101,7 +102,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _globbed(pattern: str) -> list[Path]:
-    return [Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+    hits = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may be absolute and hold **
+    return [Path(hit) for hit in hits if Path(hit).is_file()]
 
 
 def _members(path: Path) -> list[Source]:

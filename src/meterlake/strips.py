@@ -8,13 +8,15 @@ Codecs make strips, stored blocks unpack into strips, and `merge` turns any pile
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]

@@ -112,7 +112,7 @@ def _held_rows(lake: Lake, file: DataFile, gone: Ints) -> Ints:
     return np.flatnonzero(held)
 
 
-def _without(  # noqa: PLR0913
+def _without(
     lake: Lake, file: DataFile, rows: Ints, known: Delivered, gone: Ints, receipt: UndoReceipt
 ) -> tuple[pa.Table, pa.Table]:
     """Blocks of ``file`` without the deliveries ``gone``, and the strips that they gave up."""

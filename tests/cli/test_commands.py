@@ -176,7 +176,11 @@ def test_a_saved_feed_says_how_to_read(ask, lake):
     ("words", "status", "said"),
     [
         (("history", "m1"), 2, "--from"),
-        (("history", "m1", "--from", "2024-01-01", "--to", "2024-01-02", "-o", "xml"), 2, "table|json|csv|arrow|parquet"),
+        (
+            ("history", "m1", "--from", "2024-01-01", "--to", "2024-01-02", "-o", "xml"),
+            2,
+            "table|json|csv|arrow|parquet",
+        ),
         (("frobnicate",), 2, "frobnicate"),
         (("load",), 2, "PATH"),
         (("load", "nowhere.csv"), 1, "nowhere.csv"),
@@ -230,7 +234,9 @@ def test_help_loads_neither_pandas_nor_the_compiler():
         "import sys; from meterlake.cli import run; status = run(['--help']);"
         f"loaded = [name for name in {names!r} if name in sys.modules]; sys.exit(f'{{loaded}}' if loaded or status else 0)"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=_environment())
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=_environment()
+    )
     assert found.returncode == 0, found.stderr
 
 
@@ -240,7 +246,9 @@ def test_a_question_loads_neither_the_compiler_nor_duckdb(loaded, lake):
         f"import sys; from meterlake.cli import run; status = run({words!r});"
         "loaded = [name for name in ('numba', 'duckdb', 'rich') if name in sys.modules]; sys.exit(f'{loaded}' if loaded or status else 0)"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=_environment())
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=_environment()
+    )
     assert found.returncode == 0, found.stderr
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
 from meterlake.errors import Damaged, NotFound
-from meterlake.ports import Lake
 from meterlake.testing.lake_contract import WHOLE, LakeContract, change, everything, plain_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meterlake.ports import Lake
 
 
 class TestMemoryLake(LakeContract):

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import duckdb
-import polars
+import polars as pl
 import pytest
 
 from meterlake.adapters.delta import DeltaLake
@@ -42,7 +42,7 @@ def in_order(rows):
 
 
 def test_polars_sees_the_same_rows(lake):
-    seen = polars.read_delta(f"{lake.url}/interval_blocks").select(COLUMNS)
+    seen = pl.read_delta(f"{lake.url}/interval_blocks").select(COLUMNS)
     assert in_order(seen.to_dicts()) == in_order(everything(lake).select(COLUMNS).to_pylist())
 
 
@@ -54,5 +54,5 @@ def test_duckdb_sees_the_same_rows(lake, engine):
 
 def test_earlier_versions_are_theirs_too(lake):
     for version in (0, 1, 2):
-        seen = polars.read_delta(f"{lake.url}/interval_blocks", version=version)
+        seen = pl.read_delta(f"{lake.url}/interval_blocks", version=version)
         assert len(seen) == len(everything(lake, version))

@@ -32,7 +32,9 @@ class TestSqliteFile(RegistryContract):
         a, b = (SqlRegistry(f"sqlite:///{tmp_path}/registry.db", create=True) for _ in range(2))
         assert len(b.installations("P1")) == 0
         a.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None))})
-        assert spans(b.installations("P1")) == spans(a.installations("P1")) == [("m1", "P1", "2024-01-01", None)]
+        assert (
+            spans(b.installations("P1")) == spans(a.installations("P1")) == [("m1", "P1", "2024-01-01", None)]
+        )
         assert b.table("meters").equals(a.table("meters"))
 
     def test_writers_wait_for_each_other(self, tmp_path: Path) -> None:
@@ -40,7 +42,9 @@ class TestSqliteFile(RegistryContract):
         SqlRegistry(url, create=True)
 
         def write(version: int) -> None:
-            SqlRegistry(url).update_series(gained(*((f"m{n}", version, version, 1) for n in range(300))), version)
+            SqlRegistry(url).update_series(
+                gained(*((f"m{n}", version, version, 1) for n in range(300))), version
+            )
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(write, range(1, 9)))

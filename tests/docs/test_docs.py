@@ -15,9 +15,9 @@ from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.cli import app
 from meterlake.feeds import READ, TRUST
 from meterlake.formats.recognise import FORMATS
+from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.readings import CHANNELS, QUALITY_NAMES, REASONS
 from meterlake.receipt import Receipt
-from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.registry import SHAPES
 from meterlake.units import NAMES
 

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 import meterlake
 from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COUNTS = ("stored", "duplicate", "superseded", "conflict", "rejected")
 

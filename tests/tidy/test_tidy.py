@@ -25,7 +25,18 @@ DATA = {
 """What everything may know and what knows nothing else."""
 KERNELS = {"blocks", "fold", "merge", "slots", "usage", "meters"}
 """Pure functions of Arrow tables and arrays: no reading, no clock, no port."""
-EDGES = {"cli", "demo", "doctor", "output", "progress", "receipt_text", "load_curve", "simulate", "warm", "__main__"}
+EDGES = {
+    "cli",
+    "demo",
+    "doctor",
+    "output",
+    "progress",
+    "receipt_text",
+    "load_curve",
+    "simulate",
+    "warm",
+    "__main__",
+}
 """What a person or a script touches."""
 PURE = {"formats", "query"}
 
@@ -105,7 +116,9 @@ def test_ports_know_data_only():
 def test_codecs_touch_no_lake_and_no_file():
     for name, tree in trees():
         if layer(name) == "formats":
-            wrong = {m for m in own_imports(tree) if m in MODULES and layer(m) not in DATA | KERNELS | {"formats"}}
+            wrong = {
+                m for m in own_imports(tree) if m in MODULES and layer(m) not in DATA | KERNELS | {"formats"}
+            }
             assert not wrong, f"{name} imports {wrong}: a codec takes bytes and gives strips"
 
 
@@ -118,7 +131,9 @@ def test_questions_start_without_the_compiler(start):
             continue
         seen.add(name)
         imports = own_imports(ast.parse(MODULES[name].read_text("utf-8")), everywhere=False)
-        slow = {module for module in imports if module in SLOW_STARTERS or module.split(".")[0] in SLOW_STARTERS}
+        slow = {
+            module for module in imports if module in SLOW_STARTERS or module.split(".")[0] in SLOW_STARTERS
+        }
         assert not slow, f"{name}, which {start} needs, imports {slow} at its top: import it where it is used"
         packages = {module.rpartition(".")[0] for module in imports if module in MODULES}
         waiting += [*imports, *packages]
@@ -149,12 +164,17 @@ def written_files():
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files += [path for path in sorted(ROOT.iterdir()) if path.is_file()]
     for path in files:
-        if path.suffix not in {".nbi", ".nbc", ".pyc", ".parquet", ".png", ".gz", ".zst"} and "results" not in path.parts:
+        if (
+            path.suffix not in {".nbi", ".nbc", ".pyc", ".parquet", ".png", ".gz", ".zst"}
+            and "results" not in path.parts
+        ):
             yield path
 
 
 def test_no_file_names_a_machine_or_an_index():
-    wrong = re.compile(r"/(home|root|work|Users)/\w|/usr/local/\w|(?<!emit-)index-url|pypi\.org|simple/|files\.pythonhosted")
+    wrong = re.compile(
+        r"/(home|root|work|Users)/\w|/usr/local/\w|(?<!emit-)index-url|pypi\.org|simple/|files\.pythonhosted"
+    )
     for path in written_files():
         if path == Path(__file__):
             continue
@@ -163,7 +183,9 @@ def test_no_file_names_a_machine_or_an_index():
 
 
 def test_every_test_file_is_found():
-    names = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in {"conftest.py", "__init__.py"}]
+    names = [
+        path for path in (ROOT / "tests").rglob("*.py") if path.name not in {"conftest.py", "__init__.py"}
+    ]
     assert all(path.name.startswith("test_") for path in names)
 
 

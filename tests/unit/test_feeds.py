@@ -24,7 +24,7 @@ def test_words_of_the_command_line_become_options(tmp_path):
 def test_the_command_line_goes_before_the_feed(tmp_path):
     (tmp_path / "feeds.toml").write_text(
         '[london]\nformat = "csv"\nzone = "UTC"\nquality-best = "validated"\nauthoritative = true\n'
-        "columns = \"2..3\"\n[london.map]\nmeter = 1\nvalue = 3\n"
+        'columns = "2..3"\n[london.map]\nmeter = 1\nvalue = 3\n'
     )
     options = options_of({"feed": "london", "zone": "Europe/London"}, str(tmp_path))
     assert (options.read.format, options.read.zone, options.feed) == ("csv", "Europe/London", "london")
@@ -54,7 +54,11 @@ def test_a_feed_that_cannot_be_read_is_named(tmp_path):
     assert read_feeds(str(tmp_path)) == {}
     with pytest.raises(NotFound, match="none yet"):
         options_of({"feed": "x"}, str(tmp_path))
-    for text, words in (("[a]\ncolour = 1", "unknown key 'colour'"), ("zone = 1", "outside a feed"), ("[", r"feeds\.toml")):
+    for text, words in (
+        ("[a]\ncolour = 1", "unknown key 'colour'"),
+        ("zone = 1", "outside a feed"),
+        ("[", r"feeds\.toml"),
+    ):
         (tmp_path / "feeds.toml").write_text(text)
         with pytest.raises(Invalid, match=words):
             read_feeds(str(tmp_path))

@@ -164,7 +164,7 @@ def test_more_than_memory_holds_is_spilled_and_changes_nothing(tmp_path: Path, m
     spilled.load([file])
     columns = ["meter_id", "start", "values", "total"]
     rows = [
-        [lake.lake.blocks(f, columns) for f in lake.lake.snapshot().files][0] for lake in (plain, spilled)
+        next(lake.lake.blocks(f, columns) for f in lake.lake.snapshot().files) for lake in (plain, spilled)
     ]
     assert rows[0].equals(rows[1])
 

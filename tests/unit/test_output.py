@@ -41,17 +41,23 @@ def test_values_read_back_exactly_from_every_form(amounts):
     assert pq.read_table(io.BytesIO(rendered(table, "parquet")))["amount"].to_pylist() == amounts
 
 
-@given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2), min_size=1, max_size=9))
+@given(
+    st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2), min_size=1, max_size=9)
+)
 def test_csv_is_read_back_by_any_reader(rows):
     columns = list(zip(*rows, strict=True))
     out = io.BytesIO()
-    write_csv(pa.table({name: pa.array(cells, pa.string()) for name, cells in zip("ab", columns, strict=True)}), out)
+    write_csv(
+        pa.table({name: pa.array(cells, pa.string()) for name, cells in zip("ab", columns, strict=True)}), out
+    )
     found = list(csv.reader(io.StringIO(out.getvalue().decode(), newline="")))
     assert found == [["a", "b"], *rows]
 
 
 def test_trailing_zeros_are_not_written():
-    column = pa.array([Decimal("10.000000"), Decimal("0.000001"), Decimal("-2.500000"), Decimal(0), None], VALUE_TYPE)
+    column = pa.array(
+        [Decimal("10.000000"), Decimal("0.000001"), Decimal("-2.500000"), Decimal(0), None], VALUE_TYPE
+    )
     assert text_columns(pa.table({"v": column}))["v"].to_pylist() == ["10", "0.000001", "-2.5", "0", None]
 
 
@@ -74,7 +80,9 @@ def test_what_json_lacks_is_written_as_text_or_null():
 
 
 def test_a_table_aligns_numbers_to_the_right():
-    table = pa.table({"meter": ["m1", "a longer id"], "value": pa.array([Decimal("1.5"), Decimal(20)], VALUE_TYPE)})
+    table = pa.table(
+        {"meter": ["m1", "a longer id"], "value": pa.array([Decimal("1.5"), Decimal(20)], VALUE_TYPE)}
+    )
     assert rendered(table, "table").decode() == "meter        value\nm1             1.5\na longer id     20\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +18,12 @@ from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
 from meterlake.check import check
 from meterlake.compact import compact
 from meterlake.load import Load, LoadOptions
-from meterlake.ports import Lake
-from meterlake.receipt import Receipt
 from meterlake.record import as_of
 from meterlake.undo import undo
+
+if TYPE_CHECKING:
+    from meterlake.ports import Lake
+    from meterlake.receipt import Receipt
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 

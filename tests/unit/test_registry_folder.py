@@ -36,15 +36,24 @@ def put(tmp_path):
 
 def test_a_folder_goes_in(registry, put):
     folder = put(
-        customers="\ufeffcustomer_id,name\nC1,\"Ox, Ann\"\n",
+        customers='\ufeffcustomer_id,name\nC1,"Ox, Ann"\n',
         service_points=POINTS + "P1,2024-06-01,,51.5007,-0.1246,business,Europe/London,slate\n",
         meters=METERS + "m1,P1,2024-06-01,2024-07-01T00:00Z,electricity.import;electricity.export,30min,40\n",
     )
     receipt = import_folder(registry, folder)
-    assert {name: table.added for name, table in receipt.tables.items()} == {"customers": 1, "service_points": 1, "meters": 1}
+    assert {name: table.added for name, table in receipt.tables.items()} == {
+        "customers": 1,
+        "service_points": 1,
+        "meters": 1,
+    }
     assert registry.table("customers")["name"].to_pylist() == ["Ox, Ann"]
     (stay,) = registry.installations("P1").to_pylist()
-    assert (stay["interval_s"], stay["multiplier"], stay["geohash"], stay["class"]) == (1800, "40", "gcpuvpmm2", "business")
+    assert (stay["interval_s"], stay["multiplier"], stay["geohash"], stay["class"]) == (
+        1800,
+        "40",
+        "gcpuvpmm2",
+        "business",
+    )
 
 
 def test_a_date_is_midnight_at_the_place(registry, put):
@@ -96,7 +105,10 @@ def test_columns_of_others_come_out_again(registry, put, tmp_path):
     ],
 )
 def test_a_bad_row_is_named_with_its_remedy_and_nothing_goes_in(registry, put, table, row, words):
-    files = {"service_points": POINTS + "P1,,,,,,,\n\nP2,,,,,,,\n", "meters": METERS + "m1,P1,,,,,\n\nm2,P1,,,,,\n"}
+    files = {
+        "service_points": POINTS + "P1,,,,,,,\n\nP2,,,,,,,\n",
+        "meters": METERS + "m1,P1,,,,,\n\nm2,P1,,,,,\n",
+    }
     files[table] += row + "\n"
     with pytest.raises(RefusedRows, match=words) as refused:
         import_folder(registry, put(**files))

@@ -35,7 +35,9 @@ def test_geohash_is_null_where_a_coordinate_is_missing():
     assert geohash(np.array([nan, 1.0, 2.0]), np.array([1.0, nan, 2.0])).null_count == 2
 
 
-@given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=1, max_size=20), st.integers(1, 12))
+@given(
+    st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=1, max_size=20), st.integers(1, 12)
+)
 def test_a_geohash_names_the_cell_that_holds_its_place(places, digits):
     latitude, longitude = (np.array(column) for column in zip(*places, strict=True))
     for text, place in zip(geohash(latitude, longitude, digits).to_pylist(), places, strict=True):
@@ -74,7 +76,14 @@ def told(draw):
 
 def as_table(rows):
     named = [
-        {"meter_id": m, "service_point_id": p, "from": moment(a), "to": moment(b), "channels": None, "multiplier": None}
+        {
+            "meter_id": m,
+            "service_point_id": p,
+            "from": moment(a),
+            "to": moment(b),
+            "channels": None,
+            "multiplier": None,
+        }
         for m, p, a, b in rows
     ]
     return pa.Table.from_pylist(named, schema=SHAPES["meters"].schema)
@@ -86,7 +95,9 @@ def moment(day):
 
 def place_on(rows, meter, day):
     """Where a meter is on a day: as the row says that begins last, if it is not over."""
-    began = [r for r in rows if r[0] == meter and (r[2] is None or r[2] <= day) and (r[2] is None or r[2] != r[3])]
+    began = [
+        r for r in rows if r[0] == meter and (r[2] is None or r[2] <= day) and (r[2] is None or r[2] != r[3])
+    ]
     if not began:
         return None
     last = max(began, key=lambda r: -1 if r[2] is None else r[2])

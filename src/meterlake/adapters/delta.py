@@ -18,7 +18,6 @@ import os
 import re
 import time
 import uuid
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -36,6 +35,7 @@ from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 BLOCKS: Final = "interval_blocks"
 LAYOUT: Final = "layout"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from meterlake import __version__
 from meterlake.cli import ask, bring, tend
 from meterlake.settings import Settings, from_environment
 
@@ -31,19 +32,34 @@ COMMANDS: Final = (
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
-app.add_typer(bring.registry_commands, name="registry", help="Customers, service points and meters, in and out.")
+app.add_typer(
+    bring.registry_commands, name="registry", help="Customers, service points and meters, in and out."
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"meterlake {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def start(
     context: typer.Context,
     lake: Annotated[
-        str | None, typer.Option("--lake", metavar="URL", help="The lake, for any command.", show_default=False)
+        str | None,
+        typer.Option("--lake", metavar="URL", help="The lake, for any command.", show_default=False),
     ] = None,
     registry: Annotated[
-        str | None, typer.Option("--registry", metavar="URL", help="The registry, for any command.", show_default=False)
+        str | None,
+        typer.Option("--registry", metavar="URL", help="The registry, for any command.", show_default=False),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error was raised.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the program an error was raised.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
 ) -> None:
     """Meter readings as interval blocks in an open lake."""
     told = from_environment()
@@ -75,7 +91,9 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        status = _tell(f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it", NOT_DONE)
+        status = _tell(
+            f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it", NOT_DONE
+        )
     return int(status or 0)
 
 

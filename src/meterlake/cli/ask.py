@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from meterlake.query.answers import History
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A service point, else a meter.")]
-Step = Annotated[str, typer.Option("--step", metavar="interval|hour|day|month", help="Length of what is listed.")]
-Digits = Annotated[int, typer.Option("--region-digits", metavar="N", help="Digits of the geohash that make a region.")]
+Step = Annotated[
+    str, typer.Option("--step", metavar="interval|hour|day|month", help="Length of what is listed.")
+]
+Digits = Annotated[
+    int, typer.Option("--region-digits", metavar="N", help="Digits of the geohash that make a region.")
+]
 
 
 def history(  # noqa: PLR0913 - the options of the command
@@ -24,11 +28,14 @@ def history(  # noqa: PLR0913 - the options of the command
     from_: From,
     to: To,
     channel: Annotated[
-        str | None, typer.Option("--channel", metavar="CHANNEL", help="One channel; else all.", show_default=False)
+        str | None,
+        typer.Option("--channel", metavar="CHANNEL", help="One channel; else all.", show_default=False),
     ] = None,
     step: Step = "interval",
     zone: Zone = "UTC",
-    gaps: Annotated[str, typer.Option("--gaps", metavar="keep|drop", help="List empty slots too, or not.")] = "drop",
+    gaps: Annotated[
+        str, typer.Option("--gaps", metavar="keep|drop", help="List empty slots too, or not.")
+    ] = "drop",
     as_of: AsOf = None,
     kind: Kind = None,
     output: Output = "table",
@@ -37,7 +44,9 @@ def history(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """All values of a meter or service point between two moments."""
     check_form(output)
-    options = {"channel": channel, "step": step, "zone": zone, "gaps": gaps, "as_of": as_of, "kind": kind}
+    options: dict[str, Any] = {
+        "channel": channel, "step": step, "zone": zone, "gaps": gaps, "as_of": as_of, "kind": kind,
+    }  # fmt: skip
     answer = opened(context, lake, registry).history(id_, from_, to, **options)
     if output != "table":
         show(answer, output)
@@ -70,13 +79,20 @@ def usage(  # noqa: PLR0913 - the options of the command
     until: Annotated[
         str | None,
         typer.Option(
-            "--until", metavar="DATE", help="End, exclusive; else that of the lake's last whole day.", show_default=False
+            "--until",
+            metavar="DATE",
+            help="End, exclusive; else that of the lake's last whole day.",
+            show_default=False,
         ),
     ] = None,
-    ranges: Annotated[str, typer.Option("--ranges", metavar="LIST", help="Ranges back from there.")] = "1w,1m,3m,6m,1y",
+    ranges: Annotated[
+        str, typer.Option("--ranges", metavar="LIST", help="Ranges back from there.")
+    ] = "1w,1m,3m,6m,1y",
     zone: Annotated[
         str | None,
-        typer.Option("--zone", metavar="ZONE", help="Time zone of days; else the service point's.", show_default=False),
+        typer.Option(
+            "--zone", metavar="ZONE", help="Time zone of days; else the service point's.", show_default=False
+        ),
     ] = None,
     as_of: AsOf = None,
     kind: Kind = None,
@@ -87,7 +103,9 @@ def usage(  # noqa: PLR0913 - the options of the command
     """Sums over a week, a month and more until a date, each beside the period before it."""
     check_form(output)
     asked = [name.strip() for name in ranges.split(",") if name.strip()]
-    answer = opened(context, lake, registry).usage(id_, until=until, ranges=asked, zone=zone, as_of=as_of, kind=kind)
+    answer = opened(context, lake, registry).usage(
+        id_, until=until, ranges=asked, zone=zone, as_of=as_of, kind=kind
+    )
     if output != "table":
         show(answer, output)
         return
@@ -95,7 +113,9 @@ def usage(  # noqa: PLR0913 - the options of the command
 
     rows = text_columns(answer.to_arrow())
     for name in ("from", "to"):  # midnights of the zone above: the date says it all
-        rows = rows.set_column(rows.column_names.index(name), name, [[text[:10] for text in rows[name].to_pylist()]])
+        rows = rows.set_column(
+            rows.column_names.index(name), name, [[text[:10] for text in rows[name].to_pylist()]]
+        )
     columns = ["channel", "unit", "range", "from", "to", "value", "filled", "expected", "previous"]
     head = f"{id_}  until {answer.to_json()['until']}  {answer.zone}  version {answer.version}"
     show(Listed(rows.select(columns)), output, [head])
@@ -120,7 +140,9 @@ def fleet(  # noqa: PLR0913 - the options of the command
     from_: From,
     to: To,
     step: Step = "interval",
-    by: Annotated[str, typer.Option("--by", metavar="channel,region,class", help="What splits the sums.")] = "channel",
+    by: Annotated[
+        str, typer.Option("--by", metavar="channel,region,class", help="What splits the sums.")
+    ] = "channel",
     region_digits: Digits = 5,
     zone: Zone = "UTC",
     as_of: AsOf = None,
@@ -131,7 +153,13 @@ def fleet(  # noqa: PLR0913 - the options of the command
     """Totals of all meters by time, channel, region and class."""
     check_form(output)
     keys = tuple(key.strip() for key in by.split(",") if key.strip())
-    options: dict[str, Any] = {"step": step, "by": keys, "region_digits": region_digits, "zone": zone, "as_of": as_of}
+    options: dict[str, Any] = {
+        "step": step,
+        "by": keys,
+        "region_digits": region_digits,
+        "zone": zone,
+        "as_of": as_of,
+    }
     show(opened(context, lake, registry).fleet(from_, to, **options), output)
 
 
@@ -142,7 +170,8 @@ def top(  # noqa: PLR0913 - the options of the command
     n: Annotated[int, typer.Option("-n", metavar="N", help="How many of each channel.")] = 10,
     by: Annotated[str, typer.Option("--by", metavar="meter|region", help="What is ranked.")] = "meter",
     channel: Annotated[
-        str | None, typer.Option("--channel", metavar="CHANNEL", help="One channel; else each.", show_default=False)
+        str | None,
+        typer.Option("--channel", metavar="CHANNEL", help="One channel; else each.", show_default=False),
     ] = None,
     region_digits: Digits = 5,
     zone: Zone = "UTC",
@@ -153,7 +182,13 @@ def top(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """The largest consumers."""
     check_form(output)
-    options: dict[str, Any] = {"by": by, "channel": channel, "region_digits": region_digits, "zone": zone, "as_of": as_of}
+    options: dict[str, Any] = {
+        "by": by,
+        "channel": channel,
+        "region_digits": region_digits,
+        "zone": zone,
+        "as_of": as_of,
+    }
     show(opened(context, lake, registry).top(from_, to, n, **options), output)
 
 

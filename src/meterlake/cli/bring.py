@@ -21,7 +21,9 @@ def _text(flag: str, metavar: str, help_: str) -> Any:
 
 def init(
     context: typer.Context,
-    buckets: Annotated[int, typer.Option("--buckets", metavar="N", help="Runs of meters that jobs are cut into.")] = 64,
+    buckets: Annotated[
+        int, typer.Option("--buckets", metavar="N", help="Runs of meters that jobs are cut into.")
+    ] = 64,
     lake: Lake = None,
     registry: Registry = None,
 ) -> None:
@@ -30,16 +32,27 @@ def init(
 
     settings = settings_of(context, lake, registry)
     made = open_lake(settings.lake, settings.registry, create=True, buckets=buckets)
-    typer.echo(f"{made.lake.url}: lake at version {made.lake.snapshot().version}, {made.lake.buckets} buckets")
+    typer.echo(
+        f"{made.lake.url}: lake at version {made.lake.snapshot().version}, {made.lake.buckets} buckets"
+    )
     typer.echo(f"{made.registry.url}: registry")
 
 
 def load(  # noqa: PLR0913 - the options of the command
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, globs, archives; - is standard input.")],
-    format_: Annotated[str | None, _text("--format", "auto|lcl|csv|wide|nem12|parquet|…", "Format; else recognised.")] = None,
-    map_: Annotated[str | None, _text("--map", "ROLE=COL,…", "Columns by name or number: meter, time, value, …")] = None,
-    time_format: Annotated[str | None, _text("--time-format", "F", "strptime, or iso, epoch_s, epoch_ms.")] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH…", help="Files, folders, globs, archives; - is standard input."),
+    ],
+    format_: Annotated[
+        str | None, _text("--format", "auto|lcl|csv|wide|nem12|parquet|…", "Format; else recognised.")
+    ] = None,
+    map_: Annotated[
+        str | None, _text("--map", "ROLE=COL,…", "Columns by name or number: meter, time, value, …")
+    ] = None,
+    time_format: Annotated[
+        str | None, _text("--time-format", "F", "strptime, or iso, epoch_s, epoch_ms.")
+    ] = None,
     zone: Annotated[str | None, _text("--zone", "ZONE", "Time zone of local times.")] = None,
     stamp: Annotated[str | None, _text("--stamp", "start|end", "What a time names.")] = None,
     interval: Annotated[str | None, _text("--interval", "30min", "Length of intervals.")] = None,
@@ -47,7 +60,9 @@ def load(  # noqa: PLR0913 - the options of the command
     channel: Annotated[str | None, _text("--channel", "CHANNEL", "Channel of the values.")] = None,
     meter: Annotated[str | None, _text("--meter", "ID", "Meter of files that do not name it.")] = None,
     decimal: Annotated[str | None, _text("--decimal", ",|.", "Decimal sign.")] = None,
-    source: Annotated[str | None, _text("--source", "NAME", "Sender; else the feed, else the file's name.")] = None,
+    source: Annotated[
+        str | None, _text("--source", "NAME", "Sender; else the feed, else the file's name.")
+    ] = None,
     received_at: Annotated[str | None, _text("--received-at", "T", "When it was received; else now.")] = None,
     quality: Annotated[str | None, _text("--quality", "actual", "Quality of values that state none.")] = None,
     columns: Annotated[str | None, _text("--columns", "4..51", "Value columns of wide files.")] = None,
@@ -55,11 +70,17 @@ def load(  # noqa: PLR0913 - the options of the command
     delimiter: Annotated[str | None, _text("--delimiter", "SIGN", "What separates columns, or tab.")] = None,
     skip: Annotated[int | None, _text("--skip", "N", "Lines above the header.")] = None,
     feed: Annotated[str | None, _text("--feed", "NAME", "A saved set of these options.")] = None,
-    known_only: Annotated[bool, typer.Option("--known-only", help="Refuse meters that are not registered.")] = False,
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Refuse meters that are not registered.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files in the lake, as received.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where readings were rejected.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 where readings were rejected.")
+    ] = False,
     dry_run: DryRun = False,
-    changes: Annotated[str | None, _text("--changes", "FILE", "With --dry-run: all replaced values, as CSV.")] = None,
+    changes: Annotated[
+        str | None, _text("--changes", "FILE", "With --dry-run: all replaced values, as CSV.")
+    ] = None,
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
@@ -105,7 +126,10 @@ registry_commands = typer.Typer(rich_markup_mode=None)
 @registry_commands.command("import")
 def registry_import(
     context: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Holds customers, service_points, meters as CSV or Parquet.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER", help="Holds customers, service_points, meters as CSV or Parquet."),
+    ],
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
@@ -134,7 +158,9 @@ def registry_import(
 def registry_export(
     context: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go.")],
-    format_: Annotated[str, typer.Option("--format", metavar="csv|parquet", help="Form of the files.")] = "csv",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="csv|parquet", help="Form of the files.")
+    ] = "csv",
     lake: Lake = None,
     registry: Registry = None,
 ) -> None:
@@ -152,15 +178,26 @@ def simulate(  # noqa: PLR0913 - the options of the command
     points: Annotated[int, typer.Option("--points", metavar="N", help="Service points.")] = 10_000,
     days: Annotated[int, typer.Option("--days", metavar="N", help="Days.")] = 90,
     start: Annotated[str, typer.Option("--start", metavar="DATE", help="First day.")] = "2026-01-01",
-    interval: Annotated[str, typer.Option("--interval", metavar="30min", help="Length of intervals.")] = "30min",
-    profile: Annotated[str, typer.Option("--profile", metavar="uk|us|au", help="Climate, habits and city.")] = "uk",
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="30min", help="Length of intervals.")
+    ] = "30min",
+    profile: Annotated[
+        str, typer.Option("--profile", metavar="uk|us|au", help="Climate, habits and city.")
+    ] = "uk",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same bytes.")] = 1,
-    format_: Annotated[str, typer.Option("--format", metavar="wide|csv|nem12|…", help="Format of the readings.")] = "wide",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="wide|csv|nem12|…", help="Format of the readings.")
+    ] = "wide",
     utilities: Annotated[
         str, typer.Option("--utilities", metavar="LIST", help="Meters of each point.")
     ] = "electricity,gas,water",
     faults: Annotated[
-        str, typer.Option("--faults", metavar="NAME=SHARE,…", help="missing, late, duplicate, reordered, spikes, stuck, outages, theft.")
+        str,
+        typer.Option(
+            "--faults",
+            metavar="NAME=SHARE,…",
+            help="missing, late, duplicate, reordered, spikes, stuck, outages, theft.",
+        ),
     ] = "",
     output: Output = "table",
 ) -> None:
@@ -185,7 +222,9 @@ def simulate(  # noqa: PLR0913 - the options of the command
         format=format_, faults=parse_faults(faults), utilities=tuple(u.strip() for u in utilities.split(",") if u.strip()),
     )  # fmt: skip
     with progress() as tell:
-        made = run(Path(out), options, None if tell is None else lambda done, total: tell("simulate", done, total))
+        made = run(
+            Path(out), options, None if tell is None else lambda done, total: tell("simulate", done, total)
+        )
     told = {
         "folder": str(made.folder), "readings": made.readings, "files": len(made.files), "bytes": made.bytes,
         "seconds": round(made.seconds, 3), "readings_per_s": round(made.readings / made.seconds),
@@ -194,8 +233,12 @@ def simulate(  # noqa: PLR0913 - the options of the command
 
 
 def demo(
-    size: Annotated[str, typer.Option("--size", metavar="small|normal|large|N", help="Service points.")] = "normal",
-    folder: Annotated[str, typer.Option("--folder", metavar="FOLDER", help="Where everything goes.")] = "./demo-lake",
+    size: Annotated[
+        str, typer.Option("--size", metavar="small|normal|large|N", help="Service points.")
+    ] = "normal",
+    folder: Annotated[
+        str, typer.Option("--folder", metavar="FOLDER", help="Where everything goes.")
+    ] = "./demo-lake",
 ) -> None:
     """Simulate a town, load it and ask about it: what `make demo` runs."""
     from pathlib import Path

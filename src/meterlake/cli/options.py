@@ -19,7 +19,9 @@ FORMATS: Final = "table|json|csv|arrow|parquet"
 
 Lake = Annotated[
     str | None,
-    typer.Option("--lake", metavar="URL", help="The lake, a folder; METERLAKE_LAKE, else ./lake.", show_default=False),
+    typer.Option(
+        "--lake", metavar="URL", help="The lake, a folder; METERLAKE_LAKE, else ./lake.", show_default=False
+    ),
 ]
 Registry = Annotated[
     str | None,
@@ -36,11 +38,18 @@ From = Annotated[str, typer.Option("--from", metavar="T", help="First moment, or
 To = Annotated[str, typer.Option("--to", metavar="T", help="End, exclusive.")]
 AsOf = Annotated[
     str | None,
-    typer.Option("--as-of", metavar="T|VERSION", help="The answer as it was at a moment or version.", show_default=False),
+    typer.Option(
+        "--as-of",
+        metavar="T|VERSION",
+        help="The answer as it was at a moment or version.",
+        show_default=False,
+    ),
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", metavar="service_point|meter", help="What ID is, where it is both.", show_default=False),
+    typer.Option(
+        "--kind", metavar="service_point|meter", help="What ID is, where it is both.", show_default=False
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 
@@ -51,7 +60,9 @@ def settings_of(context: typer.Context, lake: str | None, registry: str | None) 
     return replace(told, lake=lake or told.lake, registry=registry or told.registry)
 
 
-def opened(context: typer.Context, lake: str | None, registry: str | None, *, create: bool = False) -> Meterlake:
+def opened(
+    context: typer.Context, lake: str | None, registry: str | None, *, create: bool = False
+) -> Meterlake:
     """Open the lake of a command; ``create`` makes one where none is."""
     from meterlake.app import open_lake
 

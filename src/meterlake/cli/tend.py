@@ -28,7 +28,9 @@ def undo(
     show(receipt if output == "json" else Listed([receipt.to_json()]), output)  # type: ignore[arg-type]
 
 
-def loads(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:
+def loads(
+    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+) -> None:
     """List past loads, newest first; JSON has their whole receipts."""
     from meterlake.output import Listed
 
@@ -42,7 +44,8 @@ def loads(context: typer.Context, output: Output = "table", lake: Lake = None, r
 def quarantine(
     context: typer.Context,
     load_id: Annotated[
-        str | None, typer.Option("--load", metavar="LOAD_ID", help="Of one load; else of all.", show_default=False)
+        str | None,
+        typer.Option("--load", metavar="LOAD_ID", help="Of one load; else of all.", show_default=False),
     ] = None,
     output: Output = "table",
     lake: Lake = None,
@@ -55,7 +58,9 @@ def quarantine(
     show(Listed(opened(context, lake, registry).quarantine(load_id), "items"), output)
 
 
-def check(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:
+def check(
+    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+) -> None:
     """Read everything back and verify it; exit with 1 and the list where something is broken."""
     from meterlake.output import Listed
     from meterlake.progress import progress
@@ -76,7 +81,9 @@ def check(context: typer.Context, output: Output = "table", lake: Lake = None, r
         raise typer.Exit(1)
 
 
-def compact(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:
+def compact(
+    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+) -> None:
     """Rewrite the files of many loads into month files; no answer changes."""
     from meterlake.output import Listed
     from meterlake.progress import progress
@@ -88,18 +95,24 @@ def compact(context: typer.Context, output: Output = "table", lake: Lake = None,
     show(receipt if output == "json" else Listed([receipt.to_json()]), output)  # type: ignore[arg-type]
 
 
-def feeds(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:
+def feeds(
+    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+) -> None:
     """List the saved sets of load options, kept in the lake's feeds.toml."""
     from meterlake.feeds import feeds_path, read_feeds
     from meterlake.output import Listed
 
     check_form(output)
     where = settings_of(context, lake, registry).lake
-    items: list[dict[str, Any]] = [{"feed": name, "options": told} for name, told in read_feeds(where).items()]
+    items: list[dict[str, Any]] = [
+        {"feed": name, "options": told} for name, told in read_feeds(where).items()
+    ]
     show(Listed(items, "items", ["feed", "options"]), output, [f"feeds of {feeds_path(where)}"])
 
 
-def doctor(context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None) -> None:
+def doctor(
+    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+) -> None:
     """Try every part: lake, registry, rights, space, versions, clock; a line each."""
     from meterlake.doctor import examine
     from meterlake.output import Listed

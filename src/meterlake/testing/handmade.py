@@ -12,8 +12,8 @@ from meterlake.adapters.memory import MemoryLake
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.ids import PARTITIONS
 from meterlake.intervals import block_slots, block_span_s
-from meterlake.ports import Change
 from meterlake.ledger import DELIVERY_SCHEMA
+from meterlake.ports import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ import pytest
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, NotFound
 from meterlake.ids import PARTITIONS
-from meterlake.ports import Change, DataFile, Lake, Snapshot
 from meterlake.ledger import RECORD_SCHEMAS, operation_row
+from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 WHOLE = (0, PARTITIONS)
 

@@ -128,9 +128,7 @@ def _expanded(strips: Strips, names: Sequence[str], kinds: Kinds) -> list[Slot]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def read_stamp(
-    data: Any, mode: int, program: Any, room: Any
-) -> tuple[int, int, int]:  # pragma: no cover - compiled
+def read_stamp(data: Any, mode: int, program: Any, room: Any) -> Any:  # pragma: no cover - compiled
     """`stamp_of` all of ``data``, for callers outside the kernels; ``room`` is an array of `ROOM` numbers."""
     script = Script(mode, pointer(program), len(program), pointer(room))
     return stamp_of(pointer(data), 0, len(data), script)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
 from meterlake.errors import Invalid
 from meterlake.merge import SERIES_SCHEMA
-from meterlake.ports import Registry
 from meterlake.registry import INSTALLATION_SCHEMA, SERIES_STATE, SHAPES
+
+if TYPE_CHECKING:
+    from meterlake.ports import Registry
 
 IMPORT = "electricity.import"
 
@@ -23,19 +25,24 @@ def moment(day: str | None) -> datetime | None:
 
 def rows(name: str, *told: dict[str, Any]) -> pa.Table:
     """Rows of a registry table; dates as ISO text."""
-    typed = [{key: moment(value) if key in {"from", "to"} else value for key, value in row.items()} for row in told]
+    typed = [
+        {key: moment(value) if key in {"from", "to"} else value for key, value in row.items()} for row in told
+    ]
     return pa.Table.from_pylist(typed, schema=SHAPES[name].schema)
 
 
 def meters(*told: tuple[str, str | None, str | None, str | None]) -> pa.Table:
     """Rows of (meter, service point, from, to)."""
-    return rows("meters", *({"meter_id": m, "service_point_id": p, "from": a, "to": b} for m, p, a, b in told))
+    return rows(
+        "meters", *({"meter_id": m, "service_point_id": p, "from": a, "to": b} for m, p, a, b in told)
+    )
 
 
 def gained(*told: tuple[str, int, int, int]) -> pa.Table:
     """Rows of (meter, first, last, slots gained), half-hours of electricity import."""
     named = [
-        {"meter_id": m, "channel": IMPORT, "interval_s": 1800, "first_s": a, "last_s": b, "gained": n} for m, a, b, n in told
+        {"meter_id": m, "channel": IMPORT, "interval_s": 1800, "first_s": a, "last_s": b, "gained": n}
+        for m, a, b, n in told
     ]
     return pa.Table.from_pylist(named, schema=SERIES_SCHEMA)
 
@@ -63,7 +70,12 @@ class RegistryContract:
 
     def test_rows_read_back_as_they_were_told(self, registry: Registry) -> None:
         """Nothing is lost on the way, columns of others' included."""
-        customer = {"customer_id": "C1", "name": "Ada Ø, 'Ltd'", "email": "a@example.com", "extra": '{"since": "1843"}'}
+        customer = {
+            "customer_id": "C1",
+            "name": "Ada Ø, 'Ltd'",
+            "email": "a@example.com",
+            "extra": '{"since": "1843"}',
+        }
         registry.import_tables({"customers": rows("customers", customer)})
         assert registry.table("customers").to_pylist() == [{**customer, "locale": None}]
 
@@ -77,8 +89,12 @@ class RegistryContract:
 
     def test_a_changed_row_takes_the_place_of_the_older_one(self, registry: Registry) -> None:
         """One row an id and beginning is current."""
-        registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None), ("m2", "P1", "2024-01-01", None))})
-        receipt = registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", "2025-01-01"))})["meters"]
+        registry.import_tables(
+            {"meters": meters(("m1", "P1", "2024-01-01", None), ("m2", "P1", "2024-01-01", None))}
+        )
+        receipt = registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", "2025-01-01"))})[
+            "meters"
+        ]
         assert (receipt.added, receipt.changed) == (0, 1)
         assert spans(registry.table("meters")) == [
             ("m1", "P1", "2024-01-01", "2025-01-01"), ("m2", "P1", "2024-01-01", None),
@@ -94,7 +110,9 @@ class RegistryContract:
 
     def test_a_row_without_length_takes_back_what_was_told(self, registry: Registry) -> None:
         """And what it had cut short holds on."""
-        registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None), ("m1", "P2", "2025-01-01", None))})
+        registry.import_tables(
+            {"meters": meters(("m1", "P1", "2024-01-01", None), ("m1", "P2", "2025-01-01", None))}
+        )
         registry.import_tables({"meters": meters(("m1", "P2", "2025-01-01", "2025-01-01"))})
         assert spans(registry.table("meters")) == [("m1", "P1", "2024-01-01", None)]
         assert spans(registry.installations("m1")) == [("m1", "P1", "2024-01-01", None)]
@@ -109,7 +127,11 @@ class RegistryContract:
     def test_the_stays_at_a_service_point_span_a_meter_exchange(self, registry: Registry) -> None:
         """Both meters, each for its time, with the place beside them."""
         point = {"service_point_id": "P1", "from": "2020-01-01", "zone": "Europe/London", "class": "business"}
-        told = meters(("m1", "P1", "2020-01-01", "2024-03-05"), ("m2", "P1", "2024-03-05", None), ("m3", "P2", None, None))
+        told = meters(
+            ("m1", "P1", "2020-01-01", "2024-03-05"),
+            ("m2", "P1", "2024-03-05", None),
+            ("m3", "P2", None, None),
+        )
         registry.import_tables({"service_points": rows("service_points", point), "meters": told})
         stays = registry.installations("P1")
         assert spans(stays) == [("m1", "P1", "2020-01-01", "2024-03-05"), ("m2", "P1", "2024-03-05", None)]
@@ -125,9 +147,13 @@ class RegistryContract:
     def test_a_stay_shows_what_is_now_known_of_its_place(self, registry: Registry) -> None:
         """The newest row of the service point stands beside every stay at it."""
         points = [
-            {"service_point_id": "P1", "from": day, "tariff": tariff} for day, tariff in (("2020-01-01", "old"), ("2023-01-01", "new"))
+            {"service_point_id": "P1", "from": day, "tariff": tariff}
+            for day, tariff in (("2020-01-01", "old"), ("2023-01-01", "new"))
         ]
-        told = {"service_points": rows("service_points", *points), "meters": meters(("m1", "P1", "2020-01-01", None))}
+        told = {
+            "service_points": rows("service_points", *points),
+            "meters": meters(("m1", "P1", "2020-01-01", None)),
+        }
         registry.import_tables(told)
         assert registry.installations("m1")["tariff"].to_pylist() == ["new"]
 
@@ -144,7 +170,9 @@ class RegistryContract:
         """Reach widens, slots add up, and the place stays."""
         registry.update_series(gained(("m1", 3600, 7200, 3), ("m2", 0, 0, 1)), 1)
         before = {row["meter_id"]: row for row in registry.series().to_pylist()}
-        assert registry.update_series(gained(("m1", 0, 5400, 2), ("m1", 9000, 9000, 1), ("m3", 0, 0, 1)), 2) == 1
+        assert (
+            registry.update_series(gained(("m1", 0, 5400, 2), ("m1", 9000, 9000, 1), ("m3", 0, 0, 1)), 2) == 1
+        )
         after = {row["meter_id"]: row for row in registry.series().to_pylist()}
         assert (after["m1"]["first_s"], after["m1"]["last_s"], after["m1"]["filled"]) == (0, 9000, 6)
         assert after["m2"] == before["m2"]
