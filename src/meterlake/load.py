@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from meterlake import fold
+from meterlake.delivery import Delivery
 from meterlake.errors import BadFile, ConcurrentCommit, Invalid
 from meterlake.exact import Exact
 from meterlake.formats import parquet
@@ -88,21 +89,6 @@ class LoadOptions:
     changes: Path | None = None
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """One file on its way."""
-
-    number: int
-    source: Source
-    receipt: FileReceipt
-    codec: Codec | None = None
-    unsettled: dict[int, tuple[Strips, list[str]]] = field(default_factory=dict)
-    known_us: int | None = None
-    """Arrival (µs) of the same content in an earlier delivery that stands."""
-    refused: int = 0
-    off_grid: int = 0
-
-
 def _refuse_long(line: LongLine) -> Parsed:
     """A line that is no record counts as one malformed one."""
     rejects = Rejects(
@@ -150,10 +136,10 @@ class Load:
             self.ids.codes_of(self.registry.table("meters")["meter_id"])
         self.known_meters = len(self.ids)
 
-    def _deliver(self, sources: list[Source]) -> list[_Delivery]:
+    def _deliver(self, sources: list[Source]) -> list[Delivery]:
         first = DRY_NUMBERS if self.options.dry_run else self.lake.reserve(len(sources))
         return [
-            _Delivery(first + i, source, FileReceipt(source.path, source.bytes))
+            Delivery(first + i, source, FileReceipt(source.path, source.bytes))
             for i, source in enumerate(sources)
         ]
 
@@ -180,7 +166,7 @@ class Load:
                 done += delivery.source.bytes
                 self.progress("read", done, total)
 
-    def _fail(self, delivery: _Delivery, error: BadFile) -> None:
+    def _fail(self, delivery: Delivery, error: BadFile) -> None:
         """Forget what the file has brought so far; its entry says why."""
         receipt = FileReceipt(delivery.source.path, delivery.source.bytes, delivery.source.sha256)
         receipt.error = str(error)
@@ -188,7 +174,7 @@ class Load:
         delivery.receipt = receipt
         delivery.unsettled.clear()
 
-    def _origin(self, delivery: _Delivery) -> Origin:
+    def _origin(self, delivery: Delivery) -> Origin:
         options = self.options
         return Origin(
             source=options.source or options.feed or delivery.source.name,
@@ -199,12 +185,13 @@ class Load:
             precedence=AUTHORITATIVE if options.authoritative else None,
         )
 
-    def _tasks(self, delivery: _Delivery) -> Iterator[Callable[[], None]]:
+    def _tasks(self, delivery: Delivery) -> Iterator[Callable[[], None]]:
         """Work to be done in threads for one file, in its order."""
         source, read = delivery.source, self.options.read
         if source.is_parquet():
             delivery.receipt.format = "parquet"
             batches = parquet.read(source.file, read, self._origin(delivery), self.ids, self.kinds)
+            delivery.assumed = batches.assumed
             for seq, parsed in enumerate(batches):
                 yield partial(self._keep, delivery, seq, parsed)
             source.content = source.sha256 = file_hash(source.file)
@@ -212,17 +199,17 @@ class Load:
         reader = Reader(source, read.encoding)
         head, at_end, pieces = head_of(reader.pieces())
         codec = open_codec(head, at_end, read, self._origin(delivery), source.name)
-        delivery.codec, delivery.receipt.format = codec, codec.name
+        delivery.assumed, delivery.receipt.format = codec.assumed, codec.name
         for seq, chunk in enumerate(reader.chunks(codec.border, pieces)):
             if isinstance(chunk, LongLine):
                 yield partial(self._keep, delivery, seq, _refuse_long(chunk))
             else:
                 yield partial(self._parse, delivery, seq, codec, chunk)
 
-    def _parse(self, delivery: _Delivery, seq: int, codec: Codec, chunk: Chunk) -> None:
+    def _parse(self, delivery: Delivery, seq: int, codec: Codec, chunk: Chunk) -> None:
         self._keep(delivery, seq, codec.parse(chunk, self.ids, self.kinds))
 
-    def _keep(self, delivery: _Delivery, seq: int, parsed: Parsed) -> None:
+    def _keep(self, delivery: Delivery, seq: int, parsed: Parsed) -> None:
         """Take over what one chunk held."""
         receipt = delivery.receipt
         strips = parsed.strips
@@ -238,24 +225,22 @@ class Load:
                 delivery.unsettled[seq] = parsed.unsettled, parsed.unsettled_text
         self._store(delivery, seq, strips)
 
-    def _store(self, delivery: _Delivery, seq: int, strips: Strips) -> None:
+    def _store(self, delivery: Delivery, seq: int, strips: Strips) -> None:
         if len(strips):
             self.store.add((delivery.number, seq), strips, self.ids.partitions(strips.meter))
 
-    def _finish_file(self, delivery: _Delivery) -> None:
+    def _finish_file(self, delivery: Delivery) -> None:
         """Settle the local times that exist twice, which takes the whole file."""
-        if delivery.codec is not None:
-            assumed = delivery.codec.assumed
-            for name, value in assumed.items():
-                held = self.assumed.setdefault(name, value)
-                if value not in held.split(", "):
-                    self.assumed[name] = f"{held}, {value}"
+        for name, value in delivery.assumed.items():
+            held = self.assumed.setdefault(name, value)
+            if value not in held.split(", "):
+                self.assumed[name] = f"{held}, {value}"
         if not delivery.unsettled:
             return
         parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]
         strips = Strips.concat(part for part, _ in parts)
         texts = [text for _, part in parts for text in part]
-        read, assumed = self.options.read, delivery.codec.assumed if delivery.codec else {}
+        read, assumed = self.options.read, delivery.assumed
         settled, rejects = settle(
             strips, texts, self.kinds, read.zone or "UTC", read.stamp or assumed.get("stamp", "start"),
             self.now_us // 1_000_000,
@@ -266,14 +251,14 @@ class Load:
 
     # -- refusing ----------------------------------------------------------------------------------
 
-    def _refuse(self, delivery: _Delivery, rejects: Rejects) -> None:
+    def _refuse(self, delivery: Delivery, rejects: Rejects) -> None:
         """Put rejects into quarantine and count them."""
         if len(rejects):
             self.quarantine.add(quarantine_rows(delivery.number, delivery.source.path, rejects))
             with self.store.lock:
                 delivery.refused += int(rejects.count.sum())
 
-    def _understood(self, delivery: _Delivery, strips: Strips, reason: str) -> Rejects:
+    def _understood(self, delivery: Delivery, strips: Strips, reason: str) -> Rejects:
         """Rejects for readings that could be read; their lines are looked up in the file again."""
         line = np.repeat(strips.line, strips.count)
         per_line = np.array([kind.per_line for kind in self.kinds.table], bool)[strips.kind]
@@ -305,7 +290,7 @@ class Load:
         self._keep_stamps(whole)
         return self._attempts(load_id, whole)
 
-    def _attempts(self, load_id: str, whole: list[_Delivery]) -> Receipt:
+    def _attempts(self, load_id: str, whole: list[Delivery]) -> Receipt:
         """Merge and commit; where another commit comes first, merge again on what it left."""
         while True:
             resettle(self.lake, self.registry)
@@ -330,7 +315,7 @@ class Load:
             self._register(outcome, receipt.version)
             return receipt
 
-    def _keep_files(self, whole: list[_Delivery]) -> None:
+    def _keep_files(self, whole: list[Delivery]) -> None:
         """Copy the files into the lake, named by the hash of their bytes."""
         if not Path(self.lake.url).is_dir():
             raise Invalid(f"--keep needs a lake in a folder, {self.lake.url} is none")
@@ -343,7 +328,7 @@ class Load:
                 target.with_suffix(".part").rename(target)
 
     def _commit(
-        self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table
+        self, receipt: Receipt, whole: list[Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table
     ) -> None:
         """Commit the outcome; where others landed first and touched none of its keys, on top of theirs."""
         while True:
@@ -372,7 +357,7 @@ class Load:
                 continue
             return
 
-    def _load_id(self, whole: list[_Delivery], operations: pa.Table) -> str:
+    def _load_id(self, whole: list[Delivery], operations: pa.Table) -> str:
         """Hash of contents, options and the number of earlier undos of the same load."""
         base = json.dumps(
             [
@@ -399,7 +384,7 @@ class Load:
         }  # fmt: skip
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
-    def _keep_stamps(self, whole: list[_Delivery]) -> None:
+    def _keep_stamps(self, whole: list[Delivery]) -> None:
         """Give content that was delivered before, and stands, the arrival that it had then."""
         rows = self.lake.records("deliveries").select(["number", "content", "received_at"])
         withdrawn = Delivered.read(self.lake).withdrawn
@@ -416,10 +401,10 @@ class Load:
             if kind.delivery in known and not kind.sender_stamp:
                 self.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
 
-    def _content(self, delivery: _Delivery) -> str:
+    def _content(self, delivery: Delivery) -> str:
         return f"{delivery.source.content}:{self._reading_hash()[:16]}"
 
-    def _off_grid(self, whole: list[_Delivery], outcome: Outcome) -> Iterator[pa.Table]:
+    def _off_grid(self, whole: list[Delivery], outcome: Outcome) -> Iterator[pa.Table]:
         """Quarantine the strips that lie beside their series' phase."""
         strips = Strips.concat(outcome.off_grid)
         owner = np.array([kind.delivery for kind in self.kinds.table])[strips.kind]
@@ -433,8 +418,27 @@ class Load:
 
     # -- telling -----------------------------------------------------------------------------------
 
+    def _delivery_rows(
+        self, receipt: Receipt, whole: list[Delivery], outcome: Outcome, landed_us: int
+    ) -> pa.Table:
+        options = self.options
+        shared = {
+            "load_id": receipt.load_id,
+            "source": options.source or options.feed,
+            "feed": options.feed,
+            "received_at": self.received_us,
+            "landed_at": landed_us,
+            "version": receipt.version,
+            "precedence": AUTHORITATIVE if options.authoritative else None,
+        }
+        rows = [shared | d.row(outcome.spans.get(d.number)) | {"content": self._content(d)} for d in whole]
+        return pa.Table.from_pylist(
+            [row | {"source": row["source"] or d.source.name} for row, d in zip(rows, whole, strict=True)],
+            schema=DELIVERY_SCHEMA,
+        )
+
     def _receipt(
-        self, load_id: str, whole: list[_Delivery], outcome: Outcome, base: Snapshot, quarantine: pa.Table
+        self, load_id: str, whole: list[Delivery], outcome: Outcome, base: Snapshot, quarantine: pa.Table
     ) -> Receipt:
         for delivery in whole:
             entry = delivery.receipt
@@ -480,32 +484,6 @@ class Load:
             {**row, "start": _iso(int(row["start"].timestamp())), "old": Exact(row["old"]), "new": Exact(row["new"])}
             for row in rows
         ]
-
-    def _delivery_rows(
-        self, receipt: Receipt, whole: list[_Delivery], outcome: Outcome, landed_us: int
-    ) -> pa.Table:
-        options = self.options
-        rows = [
-            {
-                "number": d.number,
-                "load_id": receipt.load_id,
-                "path": d.source.path,
-                "sha256": d.source.sha256,
-                "content": self._content(d),
-                "source": options.source or options.feed or d.source.name,
-                "feed": options.feed,
-                "received_at": d.known_us or self.received_us,
-                "landed_at": landed_us,
-                "version": receipt.version,
-                "precedence": AUTHORITATIVE if options.authoritative else None,
-                "first": outcome.spans[d.number][0] * 1_000_000 if d.number in outcome.spans else None,
-                "last": outcome.spans[d.number][1] * 1_000_000 if d.number in outcome.spans else None,
-                "received": d.receipt.received,
-                "stored": d.receipt.stored,
-            }
-            for d in whole
-        ]
-        return pa.Table.from_pylist(rows, schema=DELIVERY_SCHEMA)
 
 
 def _iso(seconds: int) -> str:

@@ -220,6 +220,34 @@ def test_a_broken_file_is_named_and_the_others_are_loaded(ask, lake):
     assert "broken.csv.gz" in err
 
 
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "not committed"),
+        (OSError(28, "No space left on device"), 1, "No space left"),
+        (ZeroDivisionError("by zero"), 1, "--debug"),
+    ],
+    ids=["interrupt", "disk", "mistake"],
+)
+def test_whatever_happens_is_said_in_one_line(ask, monkeypatch, raised, status, said):
+    def fail(*_):
+        raise raised
+
+    monkeypatch.setattr("meterlake.feeds.read_feeds", fail)
+    found, out, err = ask("feeds")
+    assert (found, out, err.count("\n")) == (status, b"", 1)
+    assert said in err
+
+
+def test_debug_shows_where_an_error_was_raised(ask, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("meterlake.feeds.read_feeds", fail)
+    with pytest.raises(ZeroDivisionError):
+        ask("feeds", "--debug")
+
+
 def test_options_before_the_command_hold_for_it(ask, lake):
     assert ask("--lake", lake / "other", "init")[0] == 0
     assert (lake / "other").exists()

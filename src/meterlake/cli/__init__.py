@@ -77,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app([*(["--debug"] if debug else []), *words], prog_name="meterlake", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
     except TyperException as error:
         status = _usage(error)
     except (KeyboardInterrupt, Abort):

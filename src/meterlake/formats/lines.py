@@ -45,7 +45,7 @@ class Body:
 def body_of(chunk: Chunk, header_lines: int, ending: bytes) -> Body:
     """Prepare a chunk: pass over header lines, take or refuse a last line without newline.
 
-    ``ending`` is what all other lines end in before their newline.
+    ``ending`` is what all other lines end in before their newline (which may be CR LF).
     """
     raw, start, line = chunk.data, 0, chunk.line
     while line <= header_lines and start < len(raw):
@@ -56,7 +56,7 @@ def body_of(chunk: Chunk, header_lines: int, ending: bytes) -> Body:
         at = max(raw.rfind(b"\n") + 1, start)
         tail = raw[at:]
         number = line + raw.count(b"\n", start, at)
-        if ending and tail.strip() and not tail.endswith(ending):
+        if ending and tail.strip() and not tail.removesuffix(b"\r").endswith(ending):
             reason = np.array([REASON_CODES["truncated"]], np.uint8)
             body.cut = Rejects(np.array([number]), reason, np.ones(1, np.int32), [text_of(tail)])
             body.raw = raw[:at]
@@ -102,9 +102,10 @@ def join(piles: Sequence[Rejects]) -> Rejects:
 
 
 def ending_of(lines: Sequence[bytes]) -> bytes:
-    """What all ``lines`` (without newlines) end in: blanks, carriage return, delimiters or quotes; maybe nothing."""
+    """What all ``lines`` (without LF) end in before their newline: blanks, delimiters or quotes; maybe nothing."""
     common: bytes | None = None
     for line in lines:
+        line = line.removesuffix(b"\r")  # noqa: PLW2901
         tail = line[len(line.rstrip(_ENDINGS)) :]
         if common is None:
             common = tail

@@ -67,10 +67,10 @@ class Questions:
             return as_of
         if isinstance(as_of, str) and as_of.isdigit() and len(as_of) < 8:
             return int(as_of)
-        from meterlake import record  # loads the compiler, which no other question needs
+        from meterlake.ledger import Delivered
 
         moment = datetime.fromisoformat(text_of(seconds_of(as_of, "UTC", "as of"), "UTC"))
-        return record.Delivered.read(self._lake).version_at(moment)
+        return Delivered.read(self._lake).version_at(moment)
 
     def _view_of(self, as_of: Version | None, meters: Sequence[str] | None = None) -> View:
         """View of now, or of ``as_of`` for some meters (None: all) from the record."""
