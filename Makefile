@@ -2,7 +2,6 @@
 # Needs python3 (3.11 or newer) and make, nothing else; everything is installed into .venv.
 
 PYTHON ?= python3
-SIZE ?= normal
 VENV := .venv
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
@@ -16,7 +15,7 @@ help:
 	@echo "make demo    10,000 homes simulated, loaded and asked about; SIZE=small|normal|large or a number"
 	@echo "make test    every test"
 	@echo "make check   style, types and the tidy tests;  make fix  puts right what can be"
-	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|normal|large"
+	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|medium|large"
 	@echo "make docs    pages and pictures that are made from the program"
 
 setup: $(VENV)/.done
@@ -40,7 +39,7 @@ $(BENCH_VENV)/.done: pyproject.toml requirements-bench.lock | setup
 	@touch $@
 
 demo: setup
-	@$(BIN)/meterlake demo --size $(SIZE)
+	@$(BIN)/meterlake demo $(if $(SIZE),--size $(SIZE))
 
 test: setup
 	@$(BIN)/python -m pytest -n 2
@@ -57,7 +56,7 @@ fix: setup
 	$(BIN)/python docs/generate.py
 
 bench: $(BENCH_VENV)/.done
-	@$(BENCH_VENV)/bin/python -m bench --size $(SIZE)
+	@$(BENCH_VENV)/bin/python -m bench $(if $(SIZE),--size $(SIZE))
 
 docs: setup
 	@$(BIN)/python docs/generate.py --pictures

@@ -38,7 +38,9 @@ def lake_at(url: str, *, create: bool = False, buckets: int = BUCKETS) -> Lake:
         case "" | "file":
             from meterlake.adapters.delta import DeltaLake
 
-            return DeltaLake(Path(urlsplit(url).path if url.startswith("file:") else url), create=create, buckets=buckets)
+            return DeltaLake(
+                Path(urlsplit(url).path if url.startswith("file:") else url), create=create, buckets=buckets
+            )
         case "memory":
             from meterlake.adapters.memory import MemoryLake
 
@@ -66,7 +68,10 @@ class Meterlake(Questions):
         self.lake, self.registry = lake, registry
 
     def load(
-        self, paths: Sequence[str | Path], options: LoadOptions | None = None, progress: Progress | None = None
+        self,
+        paths: Sequence[str | Path],
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
     ) -> Receipt:
         """Load files, folders, globs and archives; see `meterlake.load.LoadOptions`."""
         from meterlake.load import Load, LoadOptions
@@ -92,7 +97,10 @@ class Meterlake(Questions):
         undone = {o["load_id"]: o["version"] for o in operations if o["operation"] == "undo"}
         receipts = [
             json.loads(o["receipt"])
-            | {"landed_at": o["landed_at"].isoformat().replace("+00:00", "Z"), "undone_by": undone.get(o["load_id"])}
+            | {
+                "landed_at": o["landed_at"].isoformat().replace("+00:00", "Z"),
+                "undone_by": undone.get(o["load_id"]),
+            }
             for o in operations
             if o["operation"] == "load"
         ]

@@ -146,9 +146,7 @@ class Sender:
     """Precedence of all that an authoritative delivery brought; None: by quality."""
 
 
-def to_strips(
-    blocks: pa.Table, ids: MeterIds, kinds: Kinds, senders: Mapping[int, Sender]
-) -> Strips:
+def to_strips(blocks: pa.Table, ids: MeterIds, kinds: Kinds, senders: Mapping[int, Sender]) -> Strips:
     """Unpack stored blocks into strips: one a block where all slots arrived alike, else one a run.
 
     ``senders`` knows every delivery named in ``blocks``. Readings whose stamp is not their delivery's
@@ -189,9 +187,7 @@ def to_strips(
     )
 
 
-def kind_of(
-    channel: str, interval_s: int, quality: int, stamp: int, number: int, sender: Sender
-) -> Kind:
+def kind_of(channel: str, interval_s: int, quality: int, stamp: int, number: int, sender: Sender) -> Kind:
     """Kind of a stored reading: channel, length, quality code, stamp (µs), delivery number and its sender."""
     precedence = PRECEDENCE[quality] if sender.precedence is None else sender.precedence
     return Kind(
@@ -231,7 +227,9 @@ def from_cells(cells: Cells) -> pa.Table:
     width = len(cells.valid) // n if n else 0
     borders = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(width))
     slots = pa.array(cells.values, mask=~cells.valid)
-    narrow = pa.ListArray.from_arrays(borders, slots, mask=None if cells.fits.all() else pa.array(~cells.fits))
+    narrow = pa.ListArray.from_arrays(
+        borders, slots, mask=None if cells.fits.all() else pa.array(~cells.fits)
+    )
     alike = cells.trait >= 0
     trait = cells.traits[np.where(alike, cells.trait, 0)] if n else np.empty((0, 2), np.int64)
     columns = [
@@ -291,7 +289,9 @@ def _origin(cells: Cells, width: int) -> pa.Array:
         return pa.nulls(len(cells.trait), pa.list_(ORIGIN_RUN))
     at = (rows[:, None] * width + np.arange(width)).reshape(-1)
     at = at[cells.valid[at]]
-    return _rare_lists(len(cells.trait), rows, *origin_runs(at // width, at % width, cells.slot_trait(at), cells.traits))
+    return _rare_lists(
+        len(cells.trait), rows, *origin_runs(at // width, at % width, cells.slot_trait(at), cells.traits)
+    )
 
 
 def origin_runs(row: Ints, slot: Ints, trait: Codes, traits: Ints) -> tuple[Ints, pa.Array]:

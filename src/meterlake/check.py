@@ -173,7 +173,8 @@ def _places(blocks: pa.Table, file: DataFile) -> dict[str, Any]:
     return {
         "does not follow the block before it in key order": broken,
         "lies outside the ranges that the commit names": outside,
-        "lies in another partition than its file": (place < file.partitions[0]) | (place >= file.partitions[1]),
+        "lies in another partition than its file": (place < file.partitions[0])
+        | (place >= file.partitions[1]),
     }
 
 

@@ -152,7 +152,9 @@ def _rewrite(lake: Lake, group: list[DataFile], unit: Unit) -> Iterator[DataFile
     borders[-1] = high
     for a, b in pairwise(borders):
         parts = [
-            _of_partitions(lake.blocks(f), f, a, b) for f in group if f.partitions[0] < b and a < f.partitions[1]
+            _of_partitions(lake.blocks(f), f, a, b)
+            for f in group
+            if f.partitions[0] < b and a < f.partitions[1]
         ]
         blocks = sort_blocks(concat(parts, BLOCK_SCHEMA))
         yield from put_by_month(lake, blocks, (a, b), final=True, period=unit.period)

@@ -62,7 +62,11 @@ def _settle(  # noqa: PLR0913  # pragma: no cover - compiled
         same = late_amount[c] == amount[c] and quality[kj] == quality[kw]
         if same and not sender[kj]:
             return
-    elif rank[kj] < rank[kw] or late_amount[c] < amount[c] or (late_amount[c] == amount[c] and delivery[kj] >= delivery[kw]):
+    elif (
+        rank[kj] < rank[kw]
+        or late_amount[c] < amount[c]
+        or (late_amount[c] == amount[c] and delivery[kj] >= delivery[kw])
+    ):
         return
     winner[c], amount[c] = j, late_amount[c]
 
@@ -113,9 +117,7 @@ def fold(  # noqa: PLR0913, C901, PLR0912  # pragma: no cover - compiled
                             return -1
                         _settle(c, winner, amount, late, late_amount, kind, rank, quality, sender, delivery)
                         holder[c], held[c] = j, value
-                    elif value > held[c] or (
-                        value == held[c] and delivery[kind[j]] < delivery[kind[w]]
-                    ):
+                    elif value > held[c] or (value == held[c] and delivery[kind[j]] < delivery[kind[w]]):
                         holder[c], held[c] = j, value
                 c += 1
     if many:

@@ -181,14 +181,18 @@ class Landing:
             rows = np.flatnonzero(keys["interval_s"].to_numpy() == grid.interval_s)
             keys = keys.take(pa.array(rows))
             start_s = keys["start"].cast(pa.int64()).to_numpy() // 1_000_000
-            number = grid.locate(self.ids.codes_of(keys["meter_id"]), keys["channel"].combine_chunks(), start_s)
+            number = grid.locate(
+                self.ids.codes_of(keys["meter_id"]), keys["channel"].combine_chunks(), start_s
+            )
             hit = np.flatnonzero(number >= 0)
             if not len(hit):
                 continue
             owner[number[hit]] = len(files)
             files.append((file, rows[hit], number[hit]))
             held.append(
-                to_strips(self.lake.blocks(file).take(pa.array(rows[hit])), self.ids, self.kinds, self.senders)
+                to_strips(
+                    self.lake.blocks(file).take(pa.array(rows[hit])), self.ids, self.kinds, self.senders
+                )
             )
         return owner, files, Strips.concat(held)
 

@@ -92,7 +92,10 @@ class LoadOptions:
 def _refuse_long(line: LongLine) -> Parsed:
     """A line that is no record counts as one malformed one."""
     rejects = Rejects(
-        np.array([line.line]), np.array([REASON_CODES["malformed_line"]], np.uint8), np.ones(1, np.int32), [line.text]
+        np.array([line.line]),
+        np.array([REASON_CODES["malformed_line"]], np.uint8),
+        np.ones(1, np.int32),
+        [line.text],
     )
     return Parsed(Strips.empty(), rejects, received=1, lines=1)
 
@@ -101,7 +104,11 @@ class Load:
     """One load of some files into one lake."""
 
     def __init__(
-        self, lake: Lake, registry: Registry, options: LoadOptions, progress: Callable[[str, int, int], None] | None = None
+        self,
+        lake: Lake,
+        registry: Registry,
+        options: LoadOptions,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         """``progress`` is told (phase, done, total) in bytes while reading and in readings after."""
         self.lake, self.registry, self.options = lake, registry, options
@@ -286,7 +293,9 @@ class Load:
             receipt.replayed, receipt.dry_run = True, self.options.dry_run
             return receipt
         if not whole:
-            return self._receipt(load_id, whole, Outcome(), self.lake.snapshot(), QUARANTINE_SCHEMA.empty_table())
+            return self._receipt(
+                load_id, whole, Outcome(), self.lake.snapshot(), QUARANTINE_SCHEMA.empty_table()
+            )
         self._keep_stamps(whole)
         return self._attempts(load_id, whole)
 
@@ -328,7 +337,12 @@ class Load:
                 target.with_suffix(".part").rename(target)
 
     def _commit(
-        self, receipt: Receipt, whole: list[Delivery], outcome: Outcome, landing: Landing, quarantine: pa.Table
+        self,
+        receipt: Receipt,
+        whole: list[Delivery],
+        outcome: Outcome,
+        landing: Landing,
+        quarantine: pa.Table,
     ) -> None:
         """Commit the outcome; where others landed first and touched none of its keys, on top of theirs."""
         while True:
@@ -343,7 +357,9 @@ class Load:
                 "superseded": superseded(landing.lost.table(), receipt.version),
                 "quarantine": of_load(quarantine, receipt.load_id),
                 "deliveries": self._delivery_rows(receipt, whole, outcome, landed_us),
-                "operations": operation_row("load", receipt.load_id, receipt.version, landed_us, receipt.to_json()),
+                "operations": operation_row(
+                    "load", receipt.load_id, receipt.version, landed_us, receipt.to_json()
+                ),
             }
             attempt = int.from_bytes(os.urandom(6))
             change = Change(base, outcome.added, outcome.removed, f"load:{receipt.load_id}", attempt, records)
@@ -361,13 +377,13 @@ class Load:
         """Hash of contents, options and the number of earlier undos of the same load."""
         base = json.dumps(
             [
-                sorted(d.source.content for d in whole), self._reading_hash(),
-                self.options.known_only, str(self.options.received_at),
+                sorted(d.source.content for d in whole),
+                self._reading_hash(),
+                self.options.known_only,
+                str(self.options.received_at),
             ]
         )
-        undone = set(
-            operations.filter(pc.equal(operations["operation"], "undo"))["load_id"].to_pylist()
-        )
+        undone = set(operations.filter(pc.equal(operations["operation"], "undo"))["load_id"].to_pylist())
         undos = 0
         while True:
             load_id = hashlib.sha256(f"{base}:{undos}".encode()).hexdigest()[:20]
@@ -391,7 +407,9 @@ class Load:
         received = rows["received_at"].cast(pa.int64()).to_pylist()
         earlier = {
             content: at
-            for number, content, at in zip(rows["number"].to_pylist(), rows["content"].to_pylist(), received, strict=True)
+            for number, content, at in zip(
+                rows["number"].to_pylist(), rows["content"].to_pylist(), received, strict=True
+            )
             if number not in withdrawn
         }
         for delivery in whole:
@@ -481,7 +499,12 @@ class Load:
             pacsv.write_csv(changes, self.options.changes)
         rows = changes.slice(0, CHANGES_SHOWN).to_pylist()
         receipt.changes = [
-            {**row, "start": _iso(int(row["start"].timestamp())), "old": Exact(row["old"]), "new": Exact(row["new"])}
+            {
+                **row,
+                "start": _iso(int(row["start"].timestamp())),
+                "old": Exact(row["old"]),
+                "new": Exact(row["new"]),
+            }
             for row in rows
         ]
 

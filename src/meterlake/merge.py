@@ -267,9 +267,11 @@ class Grid:
     def locate(self, meter: Codes, channel: pa.Array, start_s: Ints) -> Ints:
         """Return the block number of each key, -1 where this grid has no such block."""
         channels = self.pile.channels
-        code = pc.fill_null(pc.index_in(channel, pa.array(channels, pa.string())), -1).to_numpy(
-            zero_copy_only=False
-        ).astype(np.int64)
+        code = (
+            pc.fill_null(pc.index_in(channel, pa.array(channels, pa.string())), -1)
+            .to_numpy(zero_copy_only=False)
+            .astype(np.int64)
+        )
         known = (meter >= 0) & (meter < len(self.pile.meter_rank))
         rank = np.where(known, self.pile.meter_rank[np.where(known, meter, 0)], -1)
         series = rank * np.int64(len(channels)) + code
@@ -311,9 +313,7 @@ class Grid:
             high = min(low + step, len(self))
             yield self._slab(strips, kind, series, table, low, high)
 
-    def _slab(
-        self, strips: Strips, kind: Codes, series: Ints, table: KindTable, low: int, high: int
-    ) -> Slab:
+    def _slab(self, strips: Strips, kind: Codes, series: Ints, table: KindTable, low: int, high: int) -> Slab:
         at = strips.offsets()
         shape = (
             self.interval_s, self.span_s, self.width, MISSING, low, high,
@@ -363,7 +363,15 @@ class Grid:
             cell.lake = np.full(len(cell.winner), -1, np.int32)
             cell.lake_amount = np.zeros(len(cell.winner), np.int64)
             fold.holders(
-                old, series, strips.start, strips.count, at, strips.amounts, *shape, cell.lake, cell.lake_amount
+                old,
+                series,
+                strips.start,
+                strips.count,
+                at,
+                strips.amounts,
+                *shape,
+                cell.lake,
+                cell.lake_amount,
             )
         room = cell.repeats
         found = np.empty(room, np.int64), np.empty(room, np.int32), np.empty(room, np.int64)
@@ -423,9 +431,7 @@ class Grid:
             schema=SERIES_SCHEMA,
         )
 
-    def _rows(
-        self, kind: Codes, table: KindTable, cell: _Cell, low: int, ends: Ints, held: Ints
-    ) -> pa.Table:
+    def _rows(self, kind: Codes, table: KindTable, cell: _Cell, low: int, ends: Ints, held: Ints) -> pa.Table:
         n, size = len(ends), len(cell.winner)
         high = low + n
         values, valid = np.empty(size, np.int32), np.empty(size, bool)

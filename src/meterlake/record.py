@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from meterlake.merge import Losers
     from meterlake.ports import Lake
 
+
 def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
     """Rows of LOST_SCHEMA for the ``losers`` of a slab with ``blocks``.
 
@@ -72,9 +73,7 @@ def _in_order(key: Ints, amount: Ints) -> tuple[Ints, Ints]:
     return order, key[order]
 
 
-def _runs(
-    blocks: pa.Table, losers: Losers, order: Ints, heads: Ints, traits: Ints, amount: Ints
-) -> pa.Table:
+def _runs(blocks: pa.Table, losers: Losers, order: Ints, heads: Ints, traits: Ints, amount: Ints) -> pa.Table:
     """Rows of LOST_SCHEMA for runs that begin at ``heads`` of the losers taken in ``order``."""
     delivery, stamp, quality, silent = traits[heads].T
     slot = losers.slot[order][heads]
@@ -206,10 +205,14 @@ class Candidates:
             winners = pa.concat_tables([slab.blocks for slab in grid.slabs(Strips.empty())])
             amounts, borders = flat_amounts(winners)
             start_s = mine["start"].cast(pa.int64()).to_numpy() // 1_000_000
-            block = grid.locate(self.ids.codes_of(mine["meter_id"]), mine["channel"].combine_chunks(), start_s)
+            block = grid.locate(
+                self.ids.codes_of(mine["meter_id"]), mine["channel"].combine_chunks(), start_s
+            )
             first = (start_s - grid.block_start_s[block] - grid.offset_s[block]) // grid.interval_s
             count = mine["count"].to_numpy().astype(np.int64)
-            at = np.repeat(borders[block] + first - (np.cumsum(count) - count), count) + np.arange(count.sum())
+            at = np.repeat(borders[block] + first - (np.cumsum(count) - count), count) + np.arange(
+                count.sum()
+            )
             lists = pa.ListArray.from_arrays(
                 pa.array(np.append(0, np.cumsum(count)).astype(np.int32)), pa.array(amounts[at])
             )

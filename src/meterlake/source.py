@@ -155,7 +155,9 @@ class Reader:
                     yield decode(piece, final=False)
                 yield decode(b"", final=True)
         except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, pa.ArrowException) as error:
-            raise BadFile(f"{self.source.path}: cannot be unpacked or read ({error}); send it again") from error
+            raise BadFile(
+                f"{self.source.path}: cannot be unpacked or read ({error}); send it again"
+            ) from error
         self.source.content = self._content.hexdigest()
         self.source.sha256 = self.source.content if plain else file_hash(self.source.file)
 

@@ -61,7 +61,9 @@ class _Shelf:
         )  # fmt: skip
         low = np.iinfo(np.int32)
         known = amounts[amounts != MISSING]
-        if len(known) == len(amounts) and (not len(known) or (known.min() > low.min and known.max() < low.max)):
+        if len(known) == len(amounts) and (
+            not len(known) or (known.min() > low.min and known.max() < low.max)
+        ):
             amounts = amounts.astype(np.int32)
         self.columns: list[npt.NDArray[Any]] = [
             getattr(strips, f.name)[order] for f in fields(Strips) if f.name != "amounts"

@@ -28,9 +28,7 @@ Meterlake(DyingLake(lake, int(point)), registry_at(None, lake, create=True)).loa
 
 def csv(path: Path, value: int) -> Path:
     days = ("2026-01-31", "2026-02-01")
-    lines = [
-        f"m{m},{day}T{h:02d}:00:00Z,{value + m}.5" for m in range(3) for day in days for h in range(24)
-    ]
+    lines = [f"m{m},{day}T{h:02d}:00:00Z,{value + m}.5" for m in range(3) for day in days for h in range(24)]
     path.write_text("meter,start,value\n" + "\n".join(lines) + "\n")
     return path
 
@@ -43,7 +41,9 @@ def everything(url: Path) -> pa.Table:
 
 
 def killed_load(url: Path, point: int, *paths: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", DYING, str(url), str(point), *map(str, paths)], timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(url), str(point), *map(str, paths)], timeout=120, check=False
+    )
     return done.returncode
 
 

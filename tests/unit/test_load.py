@@ -149,7 +149,9 @@ def test_known_only_refuses_meters_that_nobody_registered(tmp_path: Path) -> Non
 
 def test_a_line_of_any_length_is_one_reject(tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
-    file.write_text("meter,start,value\nm1,2026-01-01T00:00:00Z,1\n" + "x" * 20_000_000 + "\nm1,2026-01-01T00:30:00Z,2\n")
+    file.write_text(
+        "meter,start,value\nm1,2026-01-01T00:00:00Z,1\n" + "x" * 20_000_000 + "\nm1,2026-01-01T00:30:00Z,2\n"
+    )
     receipt = meterlake.open("memory:").load([file], LoadOptions(read=ReadOptions(interval_s=1800)))
     assert (receipt.count("stored"), receipt.count("rejected")) == (2, 1)
     assert receipt.rejects[0]["example"]["line"] == 3
@@ -159,7 +161,9 @@ def test_more_than_memory_holds_is_spilled_and_changes_nothing(tmp_path: Path, m
     file = write(tmp_path / "a.csv", [raw_line(m, s, f" {m}.{s} ") for s in range(40) for m in range(1, 60)])
     plain = meterlake.open("memory:")
     plain.load([file])
-    monkeypatch.setattr("meterlake.load.StripStore", lambda folder: __import__("meterlake.spool").spool.StripStore(folder, 0))
+    monkeypatch.setattr(
+        "meterlake.load.StripStore", lambda folder: __import__("meterlake.spool").spool.StripStore(folder, 0)
+    )
     spilled = meterlake.open("memory:")
     spilled.load([file])
     columns = ["meter_id", "start", "values", "total"]

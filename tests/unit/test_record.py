@@ -84,7 +84,9 @@ def test_as_of_any_version_is_what_time_travel_gives(steps: list) -> None:
         for at, step in enumerate(steps):
             if isinstance(step, list):
                 receipt = load(lake, write(Path(folder) / f"{at}.parquet", step), at, source="feed")
-                counts = [receipt.count(n) for n in ("stored", "duplicate", "superseded", "conflict", "rejected")]
+                counts = [
+                    receipt.count(n) for n in ("stored", "duplicate", "superseded", "conflict", "rejected")
+                ]
                 assert sum(counts) == receipt.count("received") == len(step)
                 if not receipt.replayed:
                     loads.append(receipt.load_id)

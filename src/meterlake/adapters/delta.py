@@ -166,7 +166,9 @@ class DeltaLake:
 
     def _append(self, name: str, rows: pa.Table, change: Change) -> None:
         """Write rows of one attempt to a side table; they count once the attempt has landed."""
-        named = rows.append_column(LANDING.field("commit_app"), pa.array([change.app] * len(rows), pa.string()))
+        named = rows.append_column(
+            LANDING.field("commit_app"), pa.array([change.app] * len(rows), pa.string())
+        )
         named = named.append_column(
             LANDING.field("commit_number"), pa.array([change.number] * len(rows), pa.int64())
         )
@@ -191,7 +193,9 @@ class DeltaLake:
             if meters and low and high and low[i] is not None and (high[i] < meters[0] or low[i] > meters[1]):
                 continue
             rows = self._reader.read_rows(self.folder / name / path, RECORD_SCHEMAS[name], LANDING)
-            if len(rows) and self._has_landed(rows["commit_app"][0].as_py(), rows["commit_number"][0].as_py()):
+            if len(rows) and self._has_landed(
+                rows["commit_app"][0].as_py(), rows["commit_number"][0].as_py()
+            ):
                 parts.append(rows.select(RECORD_SCHEMAS[name].names))
         return pa.concat_tables(parts) if parts else RECORD_SCHEMAS[name].empty_table()
 

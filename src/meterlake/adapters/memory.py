@@ -60,9 +60,7 @@ class MemoryLake:
         table = self._tables[file.path]
         if meters is not None:
             ids = table["meter_id"]
-            table = table.filter(
-                pc.and_(pc.greater_equal(ids, meters[0]), pc.less_equal(ids, meters[1]))
-            )
+            table = table.filter(pc.and_(pc.greater_equal(ids, meters[0]), pc.less_equal(ids, meters[1])))
         return table if columns is None else table.select(list(columns))
 
     def commit(self, change: Change) -> int:

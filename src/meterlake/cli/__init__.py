@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOT_DONE: Final = 1
 WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
+STOPPED: Final = "interrupted; what was not committed is not in the lake"
 
 app = typer.Typer(
     name="meterlake",
@@ -77,12 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app([*(["--debug"] if debug else []), *words], prog_name="meterlake", standalone_mode=False)
         sys.stdout.flush()
-        if status == INTERRUPTED:
-            raise KeyboardInterrupt
     except TyperException as error:
         status = _usage(error)
     except (KeyboardInterrupt, Abort):
-        status = _tell("interrupted; what was not committed is not in the lake", INTERRUPTED)
+        status = _tell(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: nothing to say
         status = NOT_DONE
@@ -96,6 +95,9 @@ def run(arguments: Sequence[str]) -> int:
         status = _tell(
             f"unexpected {type(error).__name__}: {error}; run it again with --debug and report it", NOT_DONE
         )
+    else:
+        if status == INTERRUPTED:  # typer met the interrupt first
+            status = _tell(STOPPED, INTERRUPTED)
     return int(status or 0)
 
 

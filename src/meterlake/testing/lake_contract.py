@@ -39,7 +39,11 @@ def plain_blocks(meters: list[str], day: int = 0, width: int = 48, delivery: int
 
 
 def change(
-    base: Snapshot, added: list[DataFile], removed: list[DataFile] | None = None, app: str = "load:a", number: int = 1
+    base: Snapshot,
+    added: list[DataFile],
+    removed: list[DataFile] | None = None,
+    app: str = "load:a",
+    number: int = 1,
 ) -> Change:
     """A commit with one row of record."""
     row = operation_row("load", app, base.version + 1, 0, {})
