@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from meterlake.check import CheckReport
     from meterlake.compact import CompactReceipt
-    from meterlake.load import LoadOptions
+    from meterlake.intake import LoadOptions
     from meterlake.ports import Lake, Registry
     from meterlake.receipt import Receipt
     from meterlake.undo import UndoReceipt
@@ -73,8 +73,9 @@ class Meterlake(Questions):
         options: LoadOptions | None = None,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Load files, folders, globs and archives; see `meterlake.load.LoadOptions`."""
-        from meterlake.load import Load, LoadOptions
+        """Load files, folders, globs and archives; see `meterlake.intake.LoadOptions`."""
+        from meterlake.intake import LoadOptions
+        from meterlake.load import Load
 
         chosen = options if options is not None else LoadOptions()
         return Load(self.lake, self.registry, chosen, progress).run([str(path) for path in paths])

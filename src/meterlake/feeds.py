@@ -23,7 +23,7 @@ from meterlake.readings import QUALITY_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from meterlake.load import LoadOptions
+    from meterlake.intake import LoadOptions
 
 FILE: Final = "feeds.toml"
 ROLES: Final = ("meter", "time", "value", "interval", "quality", "channel", "unit")
@@ -88,7 +88,7 @@ def options_of(told: Mapping[str, Any], lake: str) -> LoadOptions:
 
     """
     from meterlake.formats.codec import ReadOptions
-    from meterlake.load import LoadOptions
+    from meterlake.intake import LoadOptions
 
     feed = told.get("feed")
     given = {name: value for name, value in told.items() if value is not None}

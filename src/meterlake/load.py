@@ -17,11 +17,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,12 +29,9 @@ import pyarrow.csv as pacsv
 
 from meterlake import fold
 from meterlake.delivery import Delivery
-from meterlake.errors import BadFile, ConcurrentCommit, Invalid
+from meterlake.errors import ConcurrentCommit, Invalid
 from meterlake.exact import Exact
-from meterlake.formats import parquet
-from meterlake.formats.codec import Chunk, Codec, Origin, Parsed, ReadOptions
-from meterlake.formats.recognise import open_codec
-from meterlake.ids import MeterIds
+from meterlake.intake import Intake, LoadOptions
 from meterlake.landing import Landing, Outcome
 from meterlake.ledger import (
     DELIVERY_SCHEMA,
@@ -50,13 +44,12 @@ from meterlake.ledger import (
 )
 from meterlake.merge import SERIES_SCHEMA
 from meterlake.ports import Change
-from meterlake.readings import AUTHORITATIVE, REASON_CODES
+from meterlake.readings import AUTHORITATIVE
 from meterlake.receipt import FileReceipt, Receipt, amount_texts, summary_of
 from meterlake.series import gaps, resettle
-from meterlake.source import LongLine, Reader, Source, file_hash, find, head_of, texts_of
-from meterlake.spool import StripStore, TableSpool, concat
-from meterlake.strips import MISSING, Kinds, Rejects, Strips
-from meterlake.zones import settle
+from meterlake.source import Source, find
+from meterlake.spool import concat
+from meterlake.strips import Strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,36 +61,6 @@ CHANGES_SHOWN: Final = 1_000
 
 DRY_NUMBERS: Final = 1 << 30
 """Delivery numbers of dry runs start here and are never stored."""
-
-AHEAD: Final = 2 * (os.cpu_count() or 1)
-"""Chunks read ahead of the parsers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadOptions:
-    """How to load; the names are those of the command line."""
-
-    read: ReadOptions = field(default_factory=ReadOptions)
-    source: str | None = None
-    feed: str | None = None
-    received_at: datetime | None = None
-    quality_best: int = 1
-    authoritative: bool = False
-    known_only: bool = False
-    keep: bool = False
-    dry_run: bool = False
-    changes: Path | None = None
-
-
-def _refuse_long(line: LongLine) -> Parsed:
-    """A line that is no record counts as one malformed one."""
-    rejects = Rejects(
-        np.array([line.line]),
-        np.array([REASON_CODES["malformed_line"]], np.uint8),
-        np.ones(1, np.int32),
-        [line.text],
-    )
-    return Parsed(Strips.empty(), rejects, received=1, lines=1)
 
 
 class Load:
@@ -114,34 +77,16 @@ class Load:
         self.lake, self.registry, self.options = lake, registry, options
         self.progress = progress or (lambda *_: None)
         self.started = time.monotonic()
-        now = datetime.now(UTC)
-        self.now_us = int(now.timestamp() * 1_000_000)
-        self.received_us = self.now_us
-        if options.received_at is not None:
-            if options.received_at.tzinfo is None:
-                raise Invalid("--received-at needs an offset: write 2026-01-31T06:00:00Z")
-            self.received_us = min(int(options.received_at.timestamp() * 1_000_000), self.now_us)
-        self.ids, self.kinds = MeterIds(), Kinds()
-        self.known_meters = 0
-        self.assumed: dict[str, str] = {}
 
     def run(self, paths: Sequence[str]) -> Receipt:
         """Load ``paths``; Invalid where nothing is found, files that fail are named in the receipt."""
         with tempfile.TemporaryDirectory(prefix="meterlake-") as folder:
             self.folder = Path(folder)
-            self.store = StripStore(self.folder)
-            self.quarantine = TableSpool(self.folder / "quarantine", QUARANTINE_SCHEMA)
-            sources = find(paths, self.folder)
-            self._number_known_meters()
-            self.deliveries = self._deliver(sources)
-            self._read_all()
+            known = self.registry.table("meters")["meter_id"] if self.options.known_only else None
+            self.intake = Intake(self.options, self.folder, known)
+            self.deliveries = self._deliver(find(paths, self.folder))
+            self.intake.read(self.deliveries, self.progress)
             return self._land()
-
-    def _number_known_meters(self) -> None:
-        """Give the registry's meters the lowest codes, so that unknown ones are seen by their code."""
-        if self.options.known_only:
-            self.ids.codes_of(self.registry.table("meters")["meter_id"])
-        self.known_meters = len(self.ids)
 
     def _deliver(self, sources: list[Source]) -> list[Delivery]:
         first = DRY_NUMBERS if self.options.dry_run else self.lake.reserve(len(sources))
@@ -150,139 +95,8 @@ class Load:
             for i, source in enumerate(sources)
         ]
 
-    # -- reading -----------------------------------------------------------------------------------
-
-    def _read_all(self) -> None:
-        total, done = sum(d.source.bytes for d in self.deliveries), 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            waiting: deque[Future[None]] = deque()
-            for delivery in self.deliveries:
-                try:
-                    for task in self._tasks(delivery):
-                        waiting.append(pool.submit(task))
-                        while len(waiting) > AHEAD:
-                            waiting.popleft().result()
-                        self.progress("read", done, total)
-                    while waiting:
-                        waiting.popleft().result()
-                    self._finish_file(delivery)
-                except BadFile as error:
-                    while waiting:
-                        waiting.popleft().exception()
-                    self._fail(delivery, error)
-                done += delivery.source.bytes
-                self.progress("read", done, total)
-
-    def _fail(self, delivery: Delivery, error: BadFile) -> None:
-        """Forget what the file has brought so far; its entry says why."""
-        receipt = FileReceipt(delivery.source.path, delivery.source.bytes, delivery.source.sha256)
-        receipt.error = str(error)
-        receipt.format = delivery.receipt.format
-        delivery.receipt = receipt
-        delivery.unsettled.clear()
-
-    def _origin(self, delivery: Delivery) -> Origin:
-        options = self.options
-        return Origin(
-            source=options.source or options.feed or delivery.source.name,
-            delivery=delivery.number,
-            received_us=self.received_us,
-            now_s=self.now_us // 1_000_000,
-            quality_best=options.quality_best,
-            precedence=AUTHORITATIVE if options.authoritative else None,
-        )
-
-    def _tasks(self, delivery: Delivery) -> Iterator[Callable[[], None]]:
-        """Work to be done in threads for one file, in its order."""
-        source, read = delivery.source, self.options.read
-        if source.is_parquet():
-            delivery.receipt.format = "parquet"
-            batches = parquet.read(source.file, read, self._origin(delivery), self.ids, self.kinds)
-            delivery.assumed = batches.assumed
-            for seq, parsed in enumerate(batches):
-                yield partial(self._keep, delivery, seq, parsed)
-            source.content = source.sha256 = file_hash(source.file)
-            return
-        reader = Reader(source, read.encoding)
-        head, at_end, pieces = head_of(reader.pieces())
-        codec = open_codec(head, at_end, read, self._origin(delivery), source.name)
-        delivery.assumed, delivery.receipt.format = codec.assumed, codec.name
-        for seq, chunk in enumerate(reader.chunks(codec.border, pieces)):
-            if isinstance(chunk, LongLine):
-                yield partial(self._keep, delivery, seq, _refuse_long(chunk))
-            else:
-                yield partial(self._parse, delivery, seq, codec, chunk)
-
-    def _parse(self, delivery: Delivery, seq: int, codec: Codec, chunk: Chunk) -> None:
-        self._keep(delivery, seq, codec.parse(chunk, self.ids, self.kinds))
-
-    def _keep(self, delivery: Delivery, seq: int, parsed: Parsed) -> None:
-        """Take over what one chunk held."""
-        receipt = delivery.receipt
-        strips = parsed.strips
-        self._refuse(delivery, parsed.rejects)
-        if self.options.known_only:
-            unknown = strips.meter >= self.known_meters
-            if unknown.any():
-                self._refuse(delivery, self._understood(delivery, strips.where(unknown), "unknown_meter"))
-                strips = strips.where(~unknown)
-        with self.store.lock:
-            receipt.received += parsed.received
-            if parsed.unsettled is not None and len(parsed.unsettled):
-                delivery.unsettled[seq] = parsed.unsettled, parsed.unsettled_text
-        self._store(delivery, seq, strips)
-
-    def _store(self, delivery: Delivery, seq: int, strips: Strips) -> None:
-        if len(strips):
-            self.store.add((delivery.number, seq), strips, self.ids.partitions(strips.meter))
-
-    def _finish_file(self, delivery: Delivery) -> None:
-        """Settle the local times that exist twice, which takes the whole file."""
-        for name, value in delivery.assumed.items():
-            held = self.assumed.setdefault(name, value)
-            if value not in held.split(", "):
-                self.assumed[name] = f"{held}, {value}"
-        if not delivery.unsettled:
-            return
-        parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]
-        strips = Strips.concat(part for part, _ in parts)
-        texts = [text for _, part in parts for text in part]
-        read, assumed = self.options.read, delivery.assumed
-        settled, rejects = settle(
-            strips, texts, self.kinds, read.zone or "UTC", read.stamp or assumed.get("stamp", "start"),
-            self.now_us // 1_000_000,
-        )  # fmt: skip
-        self._refuse(delivery, rejects)
-        self._store(delivery, 1 << 40, settled)
-        delivery.unsettled.clear()
-
-    # -- refusing ----------------------------------------------------------------------------------
-
-    def _refuse(self, delivery: Delivery, rejects: Rejects) -> None:
-        """Put rejects into quarantine and count them."""
-        if len(rejects):
-            self.quarantine.add(quarantine_rows(delivery.number, delivery.source.path, rejects))
-            with self.store.lock:
-                delivery.refused += int(rejects.count.sum())
-
-    def _understood(self, delivery: Delivery, strips: Strips, reason: str) -> Rejects:
-        """Rejects for readings that could be read; their lines are looked up in the file again."""
-        line = np.repeat(strips.line, strips.count)
-        per_line = np.array([kind.per_line for kind in self.kinds.table], bool)[strips.kind]
-        within = np.arange(len(line)) - np.repeat(strips.offsets()[:-1], strips.count)
-        line += np.where(np.repeat(per_line, strips.count), within, 0)
-        lines, counts = np.unique(line[strips.amounts != MISSING], return_counts=True)
-        texts = texts_of(delivery.source, self.options.read.encoding, lines.tolist())
-        code = np.full(len(lines), REASON_CODES[reason], np.uint8)
-        return Rejects(lines, code, counts.astype(np.int32), [texts.get(n, "") for n in lines.tolist()])
-
-    # -- landing -----------------------------------------------------------------------------------
-
     def _land(self) -> Receipt:
         whole = [d for d in self.deliveries if d.receipt.error is None]
-        for delivery in self.deliveries:
-            if delivery.receipt.error is not None:
-                self.store.drop(delivery.number)
         operations = self.lake.records("operations")
         load_id = self._load_id(whole, operations)
         kept = operations.filter(
@@ -306,11 +120,11 @@ class Load:
             base = self.lake.snapshot()
             known = Delivered.read(self.lake)
             landing = Landing(
-                self.lake, base, self.store, self.kinds, self.ids, frozenset(d.number for d in whole),
+                self.lake, base, self.intake.store, self.intake.kinds, self.intake.ids, frozenset(d.number for d in whole),
                 known.senders, self.folder, write=not self.options.dry_run,
             )  # fmt: skip
             outcome = landing.run(lambda done, total: self.progress("merge", done, total))
-            quarantine = concat([self.quarantine.table(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
+            quarantine = concat([self.intake.refused(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
             receipt = self._receipt(load_id, whole, outcome, base, quarantine)
             if self.options.dry_run:
                 self._show_changes(receipt, landing.changes.table())
@@ -352,7 +166,7 @@ class Load:
                 f.bytes for f in outcome.added
             ) - sum(f.bytes for f in outcome.removed)  # fmt: skip
             receipt.seconds = time.monotonic() - self.started
-            landed_us = max(time.time_ns() // 1000, self.received_us)
+            landed_us = max(time.time_ns() // 1000, self.intake.received_us)
             records = {
                 "superseded": superseded(landing.lost.table(), receipt.version),
                 "quarantine": of_load(quarantine, receipt.load_id),
@@ -415,9 +229,9 @@ class Load:
         for delivery in whole:
             delivery.known_us = earlier.get(self._content(delivery))
         known = {d.number: d.known_us for d in whole if d.known_us is not None}
-        for code, kind in enumerate(self.kinds.table):
+        for code, kind in enumerate(self.intake.kinds.table):
             if kind.delivery in known and not kind.sender_stamp:
-                self.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
+                self.intake.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
 
     def _content(self, delivery: Delivery) -> str:
         return f"{delivery.source.content}:{self._reading_hash()[:16]}"
@@ -425,16 +239,14 @@ class Load:
     def _off_grid(self, whole: list[Delivery], outcome: Outcome) -> Iterator[pa.Table]:
         """Quarantine the strips that lie beside their series' phase."""
         strips = Strips.concat(outcome.off_grid)
-        owner = np.array([kind.delivery for kind in self.kinds.table])[strips.kind]
+        owner = np.array([kind.delivery for kind in self.intake.kinds.table])[strips.kind]
         for delivery in whole:
             delivery.off_grid = 0
             mine = strips.where(owner == delivery.number) if len(strips) else strips
             if len(mine):
-                rejects = self._understood(delivery, mine, "off_grid")
+                rejects = self.intake.understood(delivery, mine, "off_grid")
                 delivery.off_grid = int(rejects.count.sum())
                 yield quarantine_rows(delivery.number, delivery.source.path, rejects)
-
-    # -- telling -----------------------------------------------------------------------------------
 
     def _delivery_rows(
         self, receipt: Receipt, whole: list[Delivery], outcome: Outcome, landed_us: int
@@ -444,7 +256,7 @@ class Load:
             "load_id": receipt.load_id,
             "source": options.source or options.feed,
             "feed": options.feed,
-            "received_at": self.received_us,
+            "received_at": self.intake.received_us,
             "landed_at": landed_us,
             "version": receipt.version,
             "precedence": AUTHORITATIVE if options.authoritative else None,
@@ -481,7 +293,7 @@ class Load:
             gaps=gaps(series, self._series_before(series)),
             amount=amount_texts(outcome.amounts),
             rejects=summary_of(quarantine),
-            assumed=dict(sorted(self.assumed.items())),
+            assumed=dict(sorted(self.intake.assumed.items())),
             seconds=time.monotonic() - self.started,
             bytes_on_disk=sum(f.bytes for f in base.files),
             version=base.version,

@@ -13,7 +13,7 @@ from typing import Final
 
 from meterlake.app import open_lake
 from meterlake.formats.codec import ReadOptions
-from meterlake.load import LoadOptions
+from meterlake.intake import LoadOptions
 from meterlake.simulate import SimulateOptions, simulate
 
 LAYOUTS: Final = {

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import meterlake
 from meterlake.errors import Invalid
 from meterlake.formats.codec import ReadOptions
-from meterlake.load import LoadOptions
+from meterlake.intake import LoadOptions
 from meterlake.receipt import COUNTS, Receipt
+from meterlake.spool import StripStore
 
 RAW = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) "
 LONDON = Path(__file__).parents[2].parent / "shared/data/lcl_london/Ryanhilde__meter_readings"
@@ -161,9 +162,7 @@ def test_more_than_memory_holds_is_spilled_and_changes_nothing(tmp_path: Path, m
     file = write(tmp_path / "a.csv", [raw_line(m, s, f" {m}.{s} ") for s in range(40) for m in range(1, 60)])
     plain = meterlake.open("memory:")
     plain.load([file])
-    monkeypatch.setattr(
-        "meterlake.load.StripStore", lambda folder: __import__("meterlake.spool").spool.StripStore(folder, 0)
-    )
+    monkeypatch.setattr("meterlake.intake.StripStore", lambda folder: StripStore(folder, 0))
     spilled = meterlake.open("memory:")
     spilled.load([file])
     columns = ["meter_id", "start", "values", "total"]

@@ -17,7 +17,8 @@ from meterlake.adapters.registry import SqlRegistry
 from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
 from meterlake.check import check
 from meterlake.compact import compact
-from meterlake.load import Load, LoadOptions
+from meterlake.intake import LoadOptions
+from meterlake.load import Load
 from meterlake.record import as_of
 from meterlake.undo import undo
 
