@@ -102,7 +102,7 @@ def digest(answer: pa.Table | Sequence[int], grain: int) -> str:
     return _hash(keys, rows["amount"].to_numpy() * grain)
 
 
-def _hash(*parts: np.ndarray | bytes) -> str:  # type: ignore[type-arg]
+def _hash(*parts: np.ndarray | bytes) -> str:
     total = hashlib.sha256()
     for part in parts:
         total.update(part if isinstance(part, bytes) else np.ascontiguousarray(part, np.int64).tobytes())
