@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 from meterlake.blocks import BLOCK_SCHEMA, KEY, flat_amounts, flat_traits, group_rows, sort_blocks, to_strips
 from meterlake.ids import PARTITIONS
 from meterlake.ledger import LOST_SCHEMA
-from meterlake.merge import Grid, Pile, Slab
+from meterlake.merge import SERIES_SCHEMA, Grid, Pile, Slab
 from meterlake.readings import QUALITY_NAMES, UTC_US
 from meterlake.record import lost_rows
+from meterlake.series import gaps
 from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import Ints, Kinds, Strips
 
@@ -65,7 +66,10 @@ class Outcome:
     removed: list[DataFile] = field(default_factory=list)
     blocks: int = 0
     off_grid: list[Strips] = field(default_factory=list)
-    series: list[pa.Table] = field(default_factory=list)
+    meters: int = 0
+    channels: int = 0
+    """Meter-channels."""
+    gaps: int = 0
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By delivery: start (s) of its first and last reading that was not refused."""
 
@@ -83,18 +87,23 @@ class Landing:
         new: frozenset[int],
         senders: Mapping[int, Sender],
         folder: Path,
+        series_before: Callable[[pa.Array], pa.Table],
         *,
         write: bool = True,
     ) -> None:
         """``senders`` knows the lake's deliveries; ``folder`` takes what outgrows memory.
 
+        ``series_before`` gives the registry's SERIES_STATE rows of some meters.
+
         With ``write`` false nothing is put into the lake: the outcome says what would change.
         """
         self.lake, self.base, self.store, self.kinds, self.ids = lake, base, store, kinds, ids
         self.new, self.senders, self.write = new, senders, write
+        self._series_before = series_before
         self.texts = ids.texts()
         self.outcome = Outcome()
         self.lost = TableSpool(folder / f"lost-{base.version}", LOST_SCHEMA)
+        self.series = TableSpool(folder / f"series-{base.version}", SERIES_SCHEMA)
         self.changes = TableSpool(folder / f"changes-{base.version}", CHANGE_SCHEMA)
         self._replaced: dict[DataFile, list[tuple[Ints, pa.Table]]] = defaultdict(list)
         self._lock = Lock()
@@ -133,16 +142,23 @@ class Landing:
                 self.outcome.off_grid.append(strips.where(off))
             pile = Pile(strips.where(~off), self.kinds, self.texts, self.new)
         fresh: list[pa.Table] = []
+        reach: list[pa.Table] = []
         grids = list(pile.grids())
         for grid in grids:
-            fresh += self._merge_grid(grid, run, alone=len(grids) == 1)
+            fresh += self._merge_grid(grid, run, reach, alone=len(grids) == 1)
+        self._note_series(concat(reach, SERIES_SCHEMA))
         if fresh and self.write:
             blocks = concat(fresh, BLOCK_SCHEMA)
             self._put(sort_blocks(blocks) if len(grids) > 1 else blocks, run)
         return run
 
-    def _merge_grid(self, grid: Grid, run: tuple[int, int], *, alone: bool) -> list[pa.Table]:
-        """Merge one grid; return its new blocks, of which full slabs are put away at once if it is alone."""
+    def _merge_grid(
+        self, grid: Grid, run: tuple[int, int], reach: list[pa.Table], *, alone: bool
+    ) -> list[pa.Table]:
+        """Merge one grid; return its new blocks, of which full slabs are put away at once if it is alone.
+
+        ``reach`` gets what its series reach.
+        """
         owner, files, held = self._collisions(grid, run)
         clashing = grid.settle_offsets(held)
         if len(clashing):
@@ -153,6 +169,7 @@ class Landing:
         for slab in grid.slabs(held):
             part = owner[slab.first_block : slab.first_block + len(slab.blocks)]
             self._note(slab)
+            reach.append(slab.series)
             filled = slab.blocks["filled"].to_numpy() > 0
             last = slab.first_block + len(slab.blocks)
             for i, (file, rows, number) in enumerate(files):
@@ -210,6 +227,15 @@ class Landing:
             and file.meters[0] <= ends[1] and ends[0] <= file.meters[1]
         ]  # fmt: skip
 
+    def _note_series(self, series: pa.Table) -> None:
+        """Count meters, channels and gaps of a run; no series is in two of them."""
+        with self._lock:
+            before = self._series_before(series["meter_id"].combine_chunks())
+            self.outcome.meters += len(pc.unique(series["meter_id"]))
+            self.outcome.channels += len(series.group_by(["meter_id", "channel"]).aggregate([]))
+            self.outcome.gaps += gaps(series, before)
+        self.series.add(series)
+
     def _note_spans(self, grid: Grid) -> None:
         """Widen the span of every delivery by its strips in ``grid``."""
         strips, kinds = grid.strips, self.kinds.table
@@ -232,7 +258,6 @@ class Landing:
         with self._lock:
             outcome = self.outcome
             outcome.blocks += len(slab.blocks)
-            outcome.series.append(slab.series)
             for delivery, counts in slab.counts.items():
                 outcome.counts[delivery] = outcome.counts.get(delivery, 0) + counts
             for channel, amount in slab.stored_amount.items():

@@ -42,11 +42,10 @@ from meterlake.ledger import (
     quarantine_rows,
     superseded,
 )
-from meterlake.merge import SERIES_SCHEMA
 from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE
 from meterlake.receipt import FileReceipt, Receipt, amount_texts, summary_of
-from meterlake.series import gaps, resettle
+from meterlake.series import resettle
 from meterlake.source import Source, find
 from meterlake.spool import concat
 from meterlake.strips import Strips
@@ -84,9 +83,12 @@ class Load:
             self.folder = Path(folder)
             known = self.registry.table("meters")["meter_id"] if self.options.known_only else None
             self.intake = Intake(self.options, self.folder, known)
-            self.deliveries = self._deliver(find(paths, self.folder))
-            self.intake.read(self.deliveries, self.progress)
-            return self._land()
+            try:
+                self.deliveries = self._deliver(find(paths, self.folder))
+                self.intake.read(self.deliveries, self.progress)
+                return self._land()
+            finally:
+                self.intake.store.close()
 
     def _deliver(self, sources: list[Source]) -> list[Delivery]:
         first = DRY_NUMBERS if self.options.dry_run else self.lake.reserve(len(sources))
@@ -121,7 +123,7 @@ class Load:
             known = Delivered.read(self.lake)
             landing = Landing(
                 self.lake, base, self.intake.store, self.intake.kinds, self.intake.ids, frozenset(d.number for d in whole),
-                known.senders, self.folder, write=not self.options.dry_run,
+                known.senders, self.folder, self.registry.series, write=not self.options.dry_run,
             )  # fmt: skip
             outcome = landing.run(lambda done, total: self.progress("merge", done, total))
             quarantine = concat([self.intake.refused(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
@@ -135,7 +137,8 @@ class Load:
                 self._commit(receipt, whole, outcome, landing, quarantine)
             except ConcurrentCommit:
                 continue
-            self._register(outcome, receipt.version)
+            # Cut off here, the registry is told by the next load.
+            self.registry.update_series(landing.series.table(), receipt.version)
             return receipt
 
     def _keep_files(self, whole: list[Delivery]) -> None:
@@ -279,18 +282,17 @@ class Load:
             entry.duplicate, entry.conflict = int(counts[fold.DUPLICATE]), int(counts[fold.CONFLICT])
             entry.superseded = int(counts[fold.SUPERSEDED])
             entry.rejected = delivery.refused + delivery.off_grid
-        series = concat(outcome.series, SERIES_SCHEMA)
         spans = outcome.spans.values()
         return Receipt(
             load_id,
             dry_run=self.options.dry_run,
             files=[d.receipt for d in self.deliveries],
-            meters=len(pc.unique(series["meter_id"])),
-            channels=len(series.group_by(["meter_id", "channel"]).aggregate([])),
+            meters=outcome.meters,
+            channels=outcome.channels,
             blocks=outcome.blocks,
             first=_iso(min(first for first, _ in spans)) if spans else None,
             last=_iso(max(last for _, last in spans)) if spans else None,
-            gaps=gaps(series, self._series_before(series)),
+            gaps=outcome.gaps,
             amount=amount_texts(outcome.amounts),
             rejects=summary_of(quarantine),
             assumed=dict(sorted(self.intake.assumed.items())),
@@ -298,13 +300,6 @@ class Load:
             bytes_on_disk=sum(f.bytes for f in base.files),
             version=base.version,
         )
-
-    def _series_before(self, series: pa.Table) -> pa.Table:
-        return self.registry.series(series["meter_id"].combine_chunks())
-
-    def _register(self, outcome: Outcome, version: int) -> None:
-        """Tell the registry the meters and what their series now reach; made again where this is cut off."""
-        self.registry.update_series(concat(outcome.series, SERIES_SCHEMA), version)
 
     def _show_changes(self, receipt: Receipt, changes: pa.Table) -> None:
         if self.options.changes is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
-from itertools import count, pairwise
+from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 BUDGET: Final = 1 << 30
-"""Bytes of strips kept in memory; more are written to temporary files and mapped."""
+"""Bytes of strips kept in memory; more are written to a temporary file."""
 
 NEAR_SLOTS: Final = 200_000
 """Slots of neighbouring partitions taken together."""
@@ -46,7 +47,14 @@ def _spread(  # noqa: PLR0913  # pragma: no cover - compiled
 
 
 class _Shelf:
-    """The strips of one chunk, sorted by partition; ``strip_at`` and ``slot_at`` are the borders."""
+    """The strips of one chunk, sorted by partition; ``strip_at`` and ``slot_at`` are the borders.
+
+    Once spilled they are read back piece by piece and not mapped: mapped pages would count as memory.
+    """
+
+    file: IO[bytes]
+    at: list[int]
+    kinds: list[np.dtype[Any]]
 
     def __init__(self, strips: Strips, place: npt.NDArray[np.int16]) -> None:
         n = np.bincount(place, minlength=PARTITIONS)
@@ -74,22 +82,25 @@ class _Shelf:
     def nbytes(self) -> int:
         return sum(column.nbytes for column in self.columns)
 
-    def spill(self, path: Path) -> None:
-        """Move the columns to a file, and map it."""
-        with path.open("wb") as file:
-            for column in self.columns:
-                column.tofile(file)
-        at = 0
-        for i, column in enumerate(self.columns):
-            if len(column):
-                self.columns[i] = np.memmap(path, column.dtype, "r", at, column.shape)
-            at += column.nbytes
+    def spill(self, file: IO[bytes]) -> None:
+        """Move the columns to the end of ``file``, out of memory."""
+        self.file, self.at, self.kinds = file, [], [column.dtype for column in self.columns]
+        for column in self.columns:
+            self.at.append(file.tell())
+            file.write(np.ascontiguousarray(column).tobytes())
+        file.flush()
+        self.columns = []
 
-    def take(self, low: int, high: int) -> Strips:
-        a, b = self.strip_at[low], self.strip_at[high]
-        c, d = self.slot_at[low], self.slot_at[high]
-        meter, kind, start, n, line = (column[a:b] for column in self.columns[:-1])
-        return Strips(meter, kind, start, n, line, self.columns[-1][c:d].astype(np.int64))
+    def read(self, low: int, high: int) -> list[npt.NDArray[Any]]:
+        """Columns of the strips of partitions ``low`` to ``high``."""
+        spans = [(self.strip_at[low], self.strip_at[high])] * 5 + [(self.slot_at[low], self.slot_at[high])]
+        if self.columns:
+            return [column[a:b] for column, (a, b) in zip(self.columns, spans, strict=True)]
+        held = []
+        for at, kind, (a, b) in zip(self.at, self.kinds, spans, strict=True):
+            content = os.pread(self.file.fileno(), int(b - a) * kind.itemsize, at + int(a) * kind.itemsize)
+            held.append(np.frombuffer(content, kind))
+        return held
 
 
 class StripStore:
@@ -97,9 +108,10 @@ class StripStore:
 
     def __init__(self, folder: Path, budget: int = BUDGET) -> None:
         """Spill into ``folder`` beyond ``budget`` bytes."""
-        self._folder, self._budget = folder, budget
+        self._budget = budget
+        self._file = (folder / "strips").open("w+b")
         self._shelves: dict[tuple[int, ...], _Shelf] = {}
-        self.lock, self._names = Lock(), count()
+        self.lock = Lock()
         self._bytes = 0
         self.slots = np.zeros(PARTITIONS, np.int64)
         self.strips = np.zeros(PARTITIONS, np.int64)
@@ -116,9 +128,8 @@ class StripStore:
             if not spill:
                 self._bytes += shelf.nbytes
             self._shelves[key] = shelf
-            name = next(self._names)
-        if spill:
-            shelf.spill(self._folder / f"strips-{name}")
+            if spill:
+                shelf.spill(self._file)
 
     def drop(self, first: int) -> None:
         """Forget all strips whose key begins with ``first``."""
@@ -133,9 +144,21 @@ class StripStore:
         Neighbouring partitions come together, so that a merge works on cells that fit a processor's cache.
         """
         step = max(1, (high - low) * NEAR_SLOTS // max(1, int(self.slots[low:high].sum())))
+        pieces: list[Strips] = []
         shelves = [self._shelves[key] for key in sorted(self._shelves)]
-        borders = [*range(low, high, step), high]
-        return Strips.concat(shelf.take(a, b) for a, b in pairwise(borders) for shelf in shelves)
+        held = [(shelf, shelf.read(low, high)) for shelf in shelves]
+        for a, b in pairwise([*range(low, high, step), high]):
+            for shelf, columns in held:
+                i, j = shelf.strip_at[[a, b]] - shelf.strip_at[low]
+                if j > i:
+                    k, n = shelf.slot_at[[a, b]] - shelf.slot_at[low]
+                    meter, kind, start, count, line = (column[i:j] for column in columns[:-1])
+                    pieces.append(Strips(meter, kind, start, count, line, columns[-1][k:n].astype(np.int64)))
+        return Strips.concat(pieces)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
     def runs(self, slots_max: int, align: int) -> list[tuple[int, int]]:
         """Cut the partitions into runs of about ``slots_max`` slots, each a multiple of ``align`` wide."""
