@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from meterlake.ids import MeterIds
     from meterlake.ports import DataFile, Lake, Snapshot
 
-RUN_SLOTS: Final = 12_000_000
+RUN_SLOTS: Final = 8_000_000
 """Slots merged at once by a thread: about 40 bytes each at the worst."""
 
 FILE_GROUPS: Final = 128

@@ -139,6 +139,7 @@ class Load:
                 continue
             # Cut off here, the registry is told by the next load.
             self.registry.update_series(landing.series.table(), receipt.version)
+            receipt.seconds = time.monotonic() - self.started
             return receipt
 
     def _keep_files(self, whole: list[Delivery]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-BUDGET: Final = 1 << 30
+BUDGET: Final = 512 << 20
 """Bytes of strips kept in memory; more are written to a temporary file."""
 
 NEAR_SLOTS: Final = 200_000
