@@ -23,6 +23,10 @@ class Delivery:
     assumed: Mapping[str, str] = field(default_factory=dict)
     """What its codec had to take for granted."""
     unsettled: dict[int, tuple[Strips, list[str]]] = field(default_factory=dict)
+    unknown: list[Strips] = field(default_factory=list)
+    """Readings of meters that the registry does not know, to be refused."""
+    lines: dict[int, int] = field(default_factory=dict)
+    """Lines by chunk."""
     known_us: int | None = None
     """Arrival (µs) of the same content in an earlier delivery that stands."""
     refused: int = 0

@@ -26,7 +26,7 @@ from meterlake.ids import MeterIds
 from meterlake.ledger import QUARANTINE_SCHEMA, quarantine_rows
 from meterlake.readings import AUTHORITATIVE, REASON_CODES
 from meterlake.receipt import FileReceipt
-from meterlake.source import LongLine, Reader, file_hash, head_of, texts_of
+from meterlake.source import LongLine, Reader, file_hash, head_of, line_numbers, texts_of
 from meterlake.spool import StripStore, TableSpool
 from meterlake.strips import MISSING, Kinds, Rejects, Strips
 from meterlake.zones import settle
@@ -85,10 +85,12 @@ class Intake:
         self.quarantine = TableSpool(folder / "quarantine", QUARANTINE_SCHEMA)
         self.assumed: dict[str, str] = {}
         self._failed: list[int] = []
+        self._deliveries: Sequence[Delivery] = ()
         self._known = None if known is None else int(self.ids.codes_of(known).max(initial=-1)) + 1
 
     def read(self, deliveries: Sequence[Delivery], progress: Callable[[str, int, int], None]) -> None:
         """Read all files; those that fail say why in their receipts."""
+        self._deliveries = deliveries
         total, done = sum(d.source.bytes for d in deliveries), 0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             waiting: deque[tuple[Delivery, Future[None]]] = deque()
@@ -130,9 +132,15 @@ class Intake:
     def refused(self) -> pa.Table:
         """Rows of QUARANTINE_SCHEMA for the files that did not fail."""
         rows = self.quarantine.table()
-        return rows.filter(
-            pc.invert(pc.is_in(rows["delivery"], value_set=pa.array(self._failed, pa.int32())))
-        )
+        failed = pc.is_in(rows["delivery"], value_set=pa.array(self._failed, pa.int32()))
+        rows = rows.filter(pc.invert(failed))
+        owner, lines = rows["delivery"].to_numpy(), rows["line"].to_numpy().copy()
+        for delivery in self._deliveries:
+            mine = np.flatnonzero(owner == delivery.number)
+            if len(mine):
+                lines[mine] = line_numbers(lines[mine], delivery.lines)
+        place = rows.schema.get_field_index("line")
+        return rows.set_column(place, QUARANTINE_SCHEMA.field("line"), pa.array(lines))
 
     def _origin(self, delivery: Delivery) -> Origin:
         options = self.options
@@ -167,7 +175,10 @@ class Intake:
                 yield partial(self._parse, delivery, seq, codec, chunk)
 
     def _parse(self, delivery: Delivery, seq: int, codec: Codec, chunk: Chunk) -> None:
-        self._keep(delivery, seq, codec.parse(chunk, self.ids, self.kinds))
+        parsed = codec.parse(chunk, self.ids, self.kinds)
+        if seq == 0:
+            parsed.lines += codec.header_lines()
+        self._keep(delivery, seq, parsed)
 
     def _keep(self, delivery: Delivery, seq: int, parsed: Parsed) -> None:
         """Take over what one chunk held."""
@@ -177,10 +188,12 @@ class Intake:
         if self._known is not None:
             unknown = strips.meter >= self._known
             if unknown.any():
-                self._refuse(delivery, self.understood(delivery, strips.where(unknown), "unknown_meter"))
+                with self.store.lock:
+                    delivery.unknown.append(strips.where(unknown))
                 strips = strips.where(~unknown)
         with self.store.lock:
             receipt.received += parsed.received
+            delivery.lines[seq] = parsed.lines
             if parsed.unsettled is not None and len(parsed.unsettled):
                 delivery.unsettled[seq] = parsed.unsettled, parsed.unsettled_text
         self._store(delivery, seq, strips)
@@ -195,6 +208,10 @@ class Intake:
             held = self.assumed.setdefault(name, value)
             if value not in held.split(", "):
                 self.assumed[name] = f"{held}, {value}"
+        if delivery.unknown:
+            self._refuse(
+                delivery, self.understood(delivery, Strips.concat(delivery.unknown), "unknown_meter")
+            )
         if not delivery.unsettled:
             return
         parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]
@@ -222,7 +239,8 @@ class Intake:
         per_line = np.array([kind.per_line for kind in self.kinds.table], bool)[strips.kind]
         within = np.arange(len(line)) - np.repeat(strips.offsets()[:-1], strips.count)
         line += np.where(np.repeat(per_line, strips.count), within, 0)
-        lines, counts = np.unique(line[strips.amounts != MISSING], return_counts=True)
+        line = line_numbers(line[strips.amounts != MISSING], delivery.lines)
+        lines, counts = np.unique(line, return_counts=True)
         texts = texts_of(delivery.source, self.options.read.encoding, lines.tolist())
         code = np.full(len(lines), REASON_CODES[reason], np.uint8)
         return Rejects(lines, code, counts.astype(np.int32), [texts.get(n, "") for n in lines.tolist()])

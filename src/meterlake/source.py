@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from meterlake.errors import BadFile, Invalid
@@ -19,7 +20,9 @@ from meterlake.formats.codec import Chunk
 from meterlake.formats.text import decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from meterlake.strips import Ints
 
 PIECE: Final = 8 << 20
 """Bytes read at once."""
@@ -162,40 +165,58 @@ class Reader:
         self.source.sha256 = self.source.content if plain else file_hash(self.source.file)
 
     def chunks(self, border: Callable[[bytes], int], pieces: Iterator[bytes]) -> Iterator[Chunk | LongLine]:
-        """Cut ``pieces`` at places that ``border`` allows; lines beyond `LINE_MAX` come as `LongLine`."""
-        line, rest = 1, b""
+        """Cut ``pieces`` at places that ``border`` allows; lines beyond `LINE_MAX` come as `LongLine`.
+
+        How many lines went before is known only once they are parsed, so lines are numbered within their
+        chunk: see `LINES`.
+        """
+        seq, rest = 0, b""
         for piece in pieces:
             cut = border(piece)
             if cut:
-                data = b"".join((rest, memoryview(piece)[:cut]))
-                yield Chunk(data, line)
-                line += data.count(b"\n")
-                rest = piece[cut:]
+                yield Chunk(b"".join((rest, memoryview(piece)[:cut])), first_line(seq))
+                seq, rest = seq + 1, piece[cut:]
                 continue
             rest += piece
             if len(rest) > LINE_MAX and b"\n" not in rest[-LINE_MAX:]:
-                rest, line = yield from self._pass_over(rest, pieces, line)
+                rest, seq = yield from self._pass_over(rest, pieces, seq)
             elif len(rest) > RECORD_MAX:
-                raise BadFile(f"{self.source.path}: line {line}: no end of the record within 64 MiB")
-        yield Chunk(rest, line, last=True)
+                raise BadFile(f"{self.source.path}: no end of a record within 64 MiB")
+        yield Chunk(rest, first_line(seq), last=True)
 
     def _pass_over(
-        self, data: bytes, pieces: Iterator[bytes], line: int
+        self, data: bytes, pieces: Iterator[bytes], seq: int
     ) -> Generator[Chunk | LongLine, None, tuple[bytes, int]]:
         """Give out what stands before an endless line, the line as refused, and what follows it."""
         start = data.rfind(b"\n") + 1
         if start:
-            yield Chunk(data[:start], line)
-            line += data.count(b"\n", 0, start)
-        yield LongLine(line, data[start : start + 1024].decode("utf-8", "replace"))
+            yield Chunk(data[:start], first_line(seq))
+            seq += 1
+        yield LongLine(first_line(seq), data[start : start + 1024].decode("utf-8", "replace"))
         rest = b""
         for piece in pieces:
             end = piece.find(b"\n")
             if end >= 0:
                 rest = piece[end + 1 :]
-                line += 1
                 break
-        return rest, line
+        return rest, seq + 1
+
+
+LINES: Final = 1 << 40
+"""Line numbers of chunk k start at ``k * LINES + 1`` until its place in the file is known."""
+
+
+def first_line(seq: int) -> int:
+    """Number of the first line of chunk ``seq``, before its place in the file is known."""
+    return seq * LINES + 1
+
+
+def line_numbers(lines: Ints, counts: Mapping[int, int]) -> Ints:
+    """Numbers within the file of ``lines`` numbered within chunks; ``counts`` are the lines of each chunk."""
+    before = np.zeros(max(counts, default=0) + 2, np.int64)
+    for seq, count in counts.items():
+        before[seq + 1] = count
+    return np.cumsum(before)[lines // LINES] + lines % LINES
 
 
 def file_hash(path: Path) -> str:

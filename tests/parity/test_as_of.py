@@ -60,11 +60,16 @@ def test_questions_as_of_a_version_are_those_asked_then(lake, meter: str) -> Non
     before = lake.history(meter, **asked, as_of=2).to_arrow()
     assert undone.equals(before)
     newest = lake.lake.snapshot().version
-    assert lake.history(meter, **asked, as_of=newest).to_arrow().equals(lake.history(meter, **asked).to_arrow())
+    assert (
+        lake.history(meter, **asked, as_of=newest).to_arrow().equals(lake.history(meter, **asked).to_arrow())
+    )
     if meter == "m00":
         assert not lake.history(meter, **asked, as_of=3).to_arrow().equals(before)
     day = lake.fleet("2026-03-29", "2026-03-30", step="day", as_of=4).to_arrow()
-    assert day["value"].to_pylist() == lake.fleet("2026-03-29", "2026-03-30", step="day", as_of=2).to_arrow()["value"].to_pylist()
+    assert (
+        day["value"].to_pylist()
+        == lake.fleet("2026-03-29", "2026-03-30", step="day", as_of=2).to_arrow()["value"].to_pylist()
+    )
 
 
 def test_a_moment_is_the_last_version_committed_at_or_before_it(lake) -> None:

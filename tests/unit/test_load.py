@@ -197,3 +197,22 @@ def test_london_ends_with_the_published_sums(tmp_path: Path) -> None:
     lake.compact()
     assert lake.history("MAC000002", "2013-01-01", "2014-01-01").to_arrow().equals(before)
     assert lake.check().ok
+
+
+def test_rejects_name_their_line_however_the_file_is_cut(tmp_path: Path, monkeypatch) -> None:
+    """Chunks do not know how many lines went before them; rejects of every kind do in the end."""
+    lines = [
+        raw_line(1 + s % 2, s // 2, " x " if s % 7 == 0 else " 1 ", second=s % 5 == 3) for s in range(90)
+    ]
+    file = write(tmp_path / "a.csv", lines)
+    told = []
+    for piece in (64, 333, 1 << 20):
+        monkeypatch.setattr("meterlake.source.PIECE", piece)
+        monkeypatch.setattr("meterlake.source.HEAD", 200)
+        lake = meterlake.open("memory:")
+        adds_up(lake.load([file]))
+        rows = lake.quarantine().select(["line", "text", "reason"]).sort_by("line").to_pylist()
+        assert all(row["text"] == lines[row["line"] - 2] for row in rows)
+        told.append(rows)
+    assert {row["reason"] for row in told[0]} == {"bad_number", "off_grid"}
+    assert told[0] == told[1] == told[2]
