@@ -69,16 +69,25 @@ class Meterlake(Questions):
 
     def load(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         options: LoadOptions | None = None,
         progress: Progress | None = None,
+        **told: Any,
     ) -> Receipt:
-        """Load files, folders, globs and archives; see `meterlake.intake.LoadOptions`."""
+        """Load files, folders, globs and archives.
+
+        ``told`` are options by their names on the command line, such as ``zone="Europe/London"``,
+        ``interval="30min"``, ``feed="nightly"`` or ``dry_run=True``; or give them as ``options``.
+        """
+        from meterlake.feeds import options_of
         from meterlake.intake import LoadOptions
         from meterlake.load import Load
 
-        chosen = options if options is not None else LoadOptions()
-        return Load(self.lake, self.registry, chosen, progress).run([str(path) for path in paths])
+        if told and options is not None:
+            raise Invalid("give the options of a load by name or as LoadOptions, not both")
+        chosen = options or (options_of(told, self.lake.url) if told else LoadOptions())
+        named = [paths] if isinstance(paths, str | Path) else paths
+        return Load(self.lake, self.registry, chosen, progress).run([str(path) for path in named])
 
     def undo(self, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
         """Take a load back as a new version."""

@@ -216,3 +216,17 @@ def test_rejects_name_their_line_however_the_file_is_cut(tmp_path: Path, monkeyp
         told.append(rows)
     assert {row["reason"] for row in told[0]} == {"bad_number", "off_grid"}
     assert told[0] == told[1] == told[2]
+
+
+def test_options_are_given_by_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("m1;2026-06-01 00:30;1,5\nm1;2026-06-01 01:00;2,5\n")
+    lake = meterlake.open(str(tmp_path / "lake"))
+    receipt = lake.load(
+        file, format="csv", map="meter=1,time=2,value=3", zone="Europe/London", stamp="end", interval="30min",
+        unit="MWh", decimal=",", delimiter=";", channel="electricity.export",
+    )  # fmt: skip
+    assert receipt.amount == {"electricity.export": "4000"}
+    assert receipt.first == "2026-05-31T23:00:00Z"
+    with pytest.raises(Invalid, match="not both"):
+        lake.load(file, LoadOptions(), zone="UTC")
