@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from meterlake.ports import Registry
     from meterlake.strips import Ints
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
 
 KINDS: Final = ("service_point", "meter")
 KEYS: Final = ("channel", "region", "class")
@@ -42,6 +47,11 @@ def seconds(column: pa.ChunkedArray, instead: int) -> Ints:
     return moments
 
 
+def _second(moment: datetime | None, instead: int) -> int:
+    """Second since 1970 of a moment, rounded up; ``instead`` where there is none."""
+    return instead if moment is None else math.ceil((moment - _EPOCH) / _SECOND)
+
+
 def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
     """Meters that ``id_`` stands for: those of a service point, else the meter of that name.
 
@@ -52,8 +62,9 @@ def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
     stays = None if registry is None else registry.installations(id_)
     if stays is None or not len(stays):
         return Subject([Piece(id_, ALWAYS, (ALWAYS,), None)], "UTC", registered=False)
-    rows = stays.select(["meter_id", "service_point_id", "interval_s", "zone"]).to_pylist()
-    start, stop = seconds(stays["from"], ALWAYS[0]).tolist(), seconds(stays["to"], ALWAYS[1]).tolist()
+    rows = stays.select(["meter_id", "service_point_id", "from", "to", "interval_s", "zone"]).to_pylist()
+    start = [_second(row["from"], ALWAYS[0]) for row in rows]
+    stop = [_second(row["to"], ALWAYS[1]) for row in rows]
     at_point = [i for i, row in enumerate(rows) if row["service_point_id"] == id_]
     zone = next((row["zone"] for row in rows if row["zone"]), "UTC")
     if at_point and kind != "meter":
