@@ -73,6 +73,12 @@ class Members:
     """Start of some slot of each."""
     mixed: list[Group]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, but for the few mixed ones."""
+        columns = (self.meters, self.owner, self.channel, self.interval, self.first)
+        return sum(column.nbytes for column in columns)
+
 
 def stacks(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
     """Cut files into groups whose partitions do not overlap: no meter is in two of them."""
@@ -126,6 +132,14 @@ def members_of(sheets: Sequence[Sheet]) -> Members:
     return Members(meters, owner[plain], channel[plain], length[plain], first[plain], names)
 
 
+def _members(view: View, stack: Sequence[DataFile]) -> Members:
+    """Meter-channels of the files of a stack; kept."""
+    made: Members = view.memory.kept.made(
+        ("members", *(file.path for file in stack)), lambda: members_of(each(stack, view.sheet))
+    )
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A fleet question: ``marks`` are the n + 1 borders of its steps, or the two of an interval listing."""
@@ -149,11 +163,11 @@ def fleet(view: View, asked: Asked) -> Tally:
     """Sums by label, channel and step over all meters; ``interval`` is 0 but in an interval listing."""
     start, stop = asked.span
     found = []
+    own = {file.path for file in view.files_between(start, stop)}
     for stack in stacks(view.files_between(start - REACH_S, stop + REACH_S)):
-        sheets = each(stack, view.sheet)
-        members = members_of(sheets)
-        own = [file for file in stack if file in set(view.files_between(start, stop))]
-        found += each(own, lambda file: _file_sums(view, file, asked))
+        # sums first: where they read all of a file, its small columns come along
+        found += each([f for f in stack if f.path in own], lambda file: _file_sums(view, file, asked))
+        members = _members(view, stack)
         found.append(_expected(members, asked))
         found += [_mixed_sums(view, group, asked) for group in members.mixed]
     return gathered(Tally.concat([_into_steps(tally, asked) for tally in found]))
@@ -344,7 +358,7 @@ def totals(view: View, span: tuple[int, int], places: Places) -> Totals:
     found = []
     for stack in stacks(view.files_between(start - REACH_S, stop + REACH_S)):
         sheets = each(stack, view.sheet)
-        members = members_of(sheets)
+        members = _members(view, stack)
         kept = each(stack, lambda file: _meter_totals(view, file, span))
         owner = [
             np.searchsorted(members.meters, s.meters)[m] for s, (m, *_) in zip(sheets, kept, strict=True)

@@ -20,6 +20,12 @@ FEW: Final = 16
 """Groups of more rows than this are summed one by one: ten times as fast as in one go, for few groups."""
 
 
+DENSE: Final = 16
+"""Rows are numbered by their place on a grid where it has at most so many places a row, else by sorting."""
+
+INT_ROOM: Final = 2**62
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Sums as columns: an entry for each label, channel, length and start."""
@@ -56,14 +62,46 @@ class Tally:
 
 
 def codes_of(*columns: Ints) -> tuple[Ints, Ints]:
-    """Number the distinct rows of some columns: the number of each row, and a row that has each number."""
+    """Number the distinct rows of some columns: the number of each row, and the first row of each number.
+
+    Numbers ascend with the rows, the first column weighing most.
+    """
     code = np.zeros(len(columns[0]), np.int64)
     first = np.zeros(min(1, len(code)), np.int64)
     for column in columns:
         if len(column) and (column[0] != column[-1] or (column != column[0]).any()):
-            values, own = np.unique(column, return_inverse=True)
-            _, first, code = np.unique(code * len(values) + own, return_index=True, return_inverse=True)
+            own, size = _on_grid(column)
+            code, first = _numbered(code * size + own, len(first) * size)
     return code, first
+
+
+def _on_grid(column: Ints) -> tuple[Ints, int]:
+    """Code of each value below a bound: its place on the coarsest grid, or where that is long, among the values."""
+    own = column - column.min()
+    own //= np.gcd.reduce(own)
+    size = int(own.max()) + 1
+    if size <= _room(len(own)):
+        return own, size
+    values, own = np.unique(column, return_inverse=True)
+    return own, len(values)
+
+
+def _numbered(code: Ints, size: int) -> tuple[Ints, Ints]:
+    """Numbers without gaps in place of codes below ``size``, and the first row of each number."""
+    if size > _room(len(code)):
+        _, first, code = np.unique(code, return_index=True, return_inverse=True)
+        return code, first
+    used = np.zeros(size, bool)
+    used[code] = True
+    code = (np.cumsum(used) - 1)[code]
+    first = np.empty(np.count_nonzero(used), np.int64)
+    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)  # of equal numbers the one written last stays
+    return code, first
+
+
+def _room(entries: int) -> int:
+    """Length of a table that is addressed sooner than ``entries`` are sorted."""
+    return 8 * entries + 1024
 
 
 def gathered(tally: Tally) -> Tally:
@@ -73,7 +111,8 @@ def gathered(tally: Tally) -> Tally:
     sums = []
     for column in (tally.amount, tally.filled, tally.expected):
         sums.append(np.zeros(len(first), np.int64))
-        np.add.at(sums[-1], code, column)
+        if column.any():
+            np.add.at(sums[-1], code, column)
     keys = (tally.label, tally.channel, tally.interval, tally.start)
     return Tally(*(key[first] for key in keys), *sums)
 
@@ -99,7 +138,8 @@ def slot_sums(page: Page, label: Ints) -> Tally:
     for interval in np.unique(rows["interval"]).tolist():
         own = np.flatnonzero(rows["interval"] == interval)
         code, at = codes_of(label[own], rows["channel"][own].astype(np.int64), first[own])
-        order = np.argsort(code, kind="stable")
+        # short integers are sorted digit by digit, which is several times as fast
+        order = np.argsort(code.astype(np.uint16) if len(at) < 1 << 16 else code, kind="stable")
         heads = np.flatnonzero(np.diff(code[order], prepend=-1))
         n = int(width(np.array([interval]))[0])
         amount, filled = _matrix_sums(page, own, order, heads)

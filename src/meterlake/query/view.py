@@ -142,8 +142,10 @@ class View:
         return sheet
 
     def whole(self, file: DataFile) -> Page:
-        """All rows of ``file`` with values; not kept, because of its size."""
-        return page_of(self.table(file, PAGE_COLUMNS), self.memory.channels)
+        """All rows of ``file`` with values; of these only the small columns are kept, because of the size."""
+        page = page_of(self.table(file, PAGE_COLUMNS), self.memory.channels)
+        self.memory.kept.put(("sheet", file.path), page.sheet)
+        return page
 
     def _kept_page(self, file: DataFile, meter: bytes) -> Page | None:
         shelf = self.memory.shelves.get(file.path)
