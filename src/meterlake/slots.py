@@ -363,6 +363,36 @@ def run_slots(page: Page, low: int, high: int) -> Slots:
     return Slots(row, slot, amount, filled)
 
 
+class Even(NamedTuple):
+    """Slots of rows that have one length and one quality."""
+
+    start: Ints
+    interval_s: int
+    amount: Ints
+    """Milli units, 0 where empty."""
+    filled: Bools
+    quality: Array
+    """Code by slot, 0 where empty."""
+
+
+def even_run(page: Page, low: int, high: int) -> Even | None:
+    """All slots of the rows from ``low`` to before ``high`` where they are alike, which is the rule; else None."""
+    rows = page.sheet.rows[low:high]
+    interval, code, power = rows["interval"], rows["quality"], page.power[low:high]
+    alike = (interval == interval[0]) & (code == code[0]) & (power == power[0])
+    if code[0] < 0 or not alike.all():
+        return None
+    cells = slice(int(page.borders[low]), int(page.borders[high]))
+    amount = page.amounts[cells] * power[0]
+    steps = np.arange(len(amount) // len(rows)) * int(interval[0])
+    start = ((rows["start"] + rows["offset"])[:, None] + steps).reshape(-1)
+    quality = np.full(len(amount), code[0], np.uint8)
+    if page.filled is None:
+        return Even(start, int(interval[0]), amount, np.ones(len(amount), bool), quality)
+    filled = page.filled[cells]
+    return Even(start, int(interval[0]), amount, filled, quality * filled)
+
+
 def qualities_of(page: Page, rows: Ints, slots: Slots) -> Array:
     """Quality code of every slot of ``rows``, 0 where it is empty."""
     uniform = page.sheet.rows["quality"][rows]

@@ -98,6 +98,8 @@ class Prefix(NamedTuple):
 
 def checked_sum(totals: Array) -> None:
     """Raise Invalid where a sum of ``totals`` may leave int64: an overflow is an error, never a wrap."""
+    if len(totals) * max(int(totals.max(initial=0)), -int(totals.min(initial=0))) < INT64:
+        return
     if np.abs(totals.astype(np.float64)).sum() >= INT64:
         raise Invalid("the sum is above 9.2 * 10**12 kWh or m³: ask for a shorter time or fewer meters")
 
@@ -142,26 +144,41 @@ def prefix(units: Units, borders: Ints) -> Prefix:
     checked_sum(units.counts[:, 0])
     sums = np.zeros((len(units.first) + 1, len(COUNTS)), np.int64)
     np.cumsum(units.counts, axis=0, out=sums[1:])
+    at = np.searchsorted(units.first, borders, "left") - 1
+    unit = np.maximum(at, 0)
+    slots = units.slots[unit]
+    within = np.minimum(np.maximum(-((units.first[unit] - borders) // units.interval[unit]), 0), slots)
+    whole = (at >= 0) & (within == slots)
+    before = np.where(whole, at + 1, unit)
     end = units.first + units.slots * units.interval
+    if _is_even(units, end):
+        expected = -((units.first[0] - borders) // units.interval[0])
+    else:
+        expected = _expected(units, end, borders, at, within)
+    return Prefix(sums[before], expected, before, np.where(whole | (at < 0), 0, within))
+
+
+def _is_even(units: Units, end: Ints) -> bool:
+    """Whether all units are one grid without a gap, whose slots can be counted by a division."""
+    one = units.interval[0]
+    return bool(not local_day(one) and (units.interval == one).all() and (units.first[1:] == end[:-1]).all())
+
+
+def _expected(units: Units, end: Ints, borders: Ints, at: Ints, within: Ints) -> Ints:
+    """Grid slots before each border, with those of the gaps; ``at`` is the last unit that starts before."""
+    unit = np.maximum(at, 0)
     gap = np.zeros(len(units.first), np.int64)
     after = gap_intervals(units)
     gap[:-1] = grid_between(units.first[1:] - end[:-1], after, cut=False)
     after = np.append(after, units.interval[-1])
     grid = np.append(0, np.cumsum(units.slots + gap))
-
-    at = np.searchsorted(units.first, borders, "left") - 1
-    unit = np.maximum(at, 0)
-    within = np.clip(-((units.first[unit] - borders) // units.interval[unit]), 0, units.slots[unit])
     past = grid_between(borders - end[unit], after[unit], cut=True)
     past = np.where(unit < len(gap) - 1, np.minimum(past, gap[unit]), past)
     expected = grid[unit] + within + np.where(borders > end[unit], past, 0)
     lead = grid_between(
         units.first[0] - borders, np.broadcast_to(units.interval[0], borders.shape), cut=False
     )
-    expected = np.where(at < 0, -lead, expected)
-    whole = (at >= 0) & (within == units.slots[unit])
-    before = np.where(whole, at + 1, unit)
-    return Prefix(sums[before], expected, before, np.where(whole | (at < 0), 0, within))
+    return np.where(at < 0, -lead, expected)
 
 
 def empties(units: Units, start: int, stop: int) -> tuple[Ints, Ints]:

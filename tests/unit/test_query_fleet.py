@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meterlake.query import Questions
+from meterlake.query.sums import codes_of
 from meterlake.testing.handmade import Reading, lake_of
 
 DAY = 86_400
@@ -133,3 +135,19 @@ def test_a_snapshot_holds_the_slot_of_the_moment(data, readings):
                 int(row["start"].timestamp()), row["seconds"], row["amount"], quality
             )  # fmt: skip
     assert found == wanted
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([900, 3600, 86_400]), st.integers(-(2**40), 2**40)),
+        max_size=30,
+    ),
+    st.sampled_from([1, 2**20, 2**38]),
+)
+def test_distinct_rows_are_numbered_in_their_order(rows, coarse):
+    rows = [(a, b, c // coarse) for a, b, c in rows]
+    columns = [np.array([row[i] for row in rows], np.int64) for i in range(3)]
+    code, first = codes_of(*columns)
+    distinct = sorted(set(rows))
+    assert code.tolist() == [distinct.index(row) for row in rows]
+    assert first.tolist() == [rows.index(row) for row in distinct]

@@ -209,3 +209,15 @@ def test_the_billed_length_counts_before_a_longer_one():
     for billed, total in ((None, 2400), (900, 96)):
         (listing,) = single.history(questions._view(), [Piece("m", span, (span,), billed)], asked).listings
         assert listing.amount.tolist() == [total]
+
+
+def test_an_import_changes_the_meters_that_an_id_stands_for():
+    registry = SqlRegistry("sqlite://", create=True)
+    questions = Questions(lake_of(READINGS), registry)
+    totals = []
+    for meter in ("old", "new"):
+        stay = {"meter_id": meter, "service_point_id": "place", "from": moment(START)}
+        registry.import_tables({"meters": pa.Table.from_pylist([stay], schema=SHAPES["meters"].schema)})
+        answers = [questions.history("place", moment(START), moment(START + DAY)) for _ in range(2)]
+        totals.append([int(answer.listings[0].amount.sum()) for answer in answers])
+    assert totals == [[48 * 1_000_000] * 2, [48 * 4_000_000] * 2]

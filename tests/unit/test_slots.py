@@ -19,6 +19,7 @@ from meterlake.slots import (
     PAGE_COLUMNS,
     RARE_COLUMNS,
     Channels,
+    even_run,
     id_bytes,
     page_of,
     qualities_of,
@@ -81,6 +82,27 @@ def test_a_page_holds_the_slots_of_its_blocks(table, data):
     for name in {*ids, "nobody"}:
         first, last = page.sheet.run(name.encode())
         assert ids[first:last] == [name] * ids.count(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.data())
+def test_rows_that_are_alike_have_the_slots_that_any_rows_have(table, data):
+    page = page_of(table, Channels())
+    low = data.draw(st.integers(0, len(table) - 1))
+    high = data.draw(st.integers(low + 1, len(table)))
+    even, at = even_run(page, low, high), np.arange(low, high)
+    rows = page.sheet.rows[low:high]
+    alike = all(
+        len(set(column.tolist())) == 1 for column in (rows["interval"], rows["quality"], page.power[at])
+    )
+    assert (even is not None) == (alike and rows["quality"][0] >= 0)
+    if even is not None:
+        slots = slots_of(page, at)
+        start = (rows["start"] + rows["offset"])[slots.row] + slots.slot * even.interval_s
+        assert even.start.tolist() == start.tolist()
+        assert even.amount.tolist() == slots.amount.tolist()
+        assert even.filled.tolist() == slots.filled.tolist()
+        assert even.quality.tolist() == qualities_of(page, at, slots).tolist()
 
 
 def test_a_block_without_a_value_for_each_slot_is_damaged():

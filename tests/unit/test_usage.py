@@ -129,6 +129,26 @@ def test_no_time_is_counted_twice(slots):
         )
 
 
+@given(
+    st.integers(-500, 500), st.sampled_from([1, 7, 900]), st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    st.tuples(st.integers(-9000, 20_000), st.integers(-9000, 20_000)).map(sorted),
+)  # fmt: skip
+def test_units_without_a_gap_expect_every_slot_of_their_grid_to_start(first, interval, sizes, span):
+    slots = np.array(sizes)
+    starts = first + (np.cumsum(slots) - slots) * interval
+    counts = np.stack([slots, slots, 0 * slots, 0 * slots], axis=1)
+    units = Units(starts, slots, np.full(len(slots), interval), counts, slots)
+    found = prefix(units, np.array(span))
+    low, high = span
+    assert (
+        found.expected[1] - found.expected[0]
+        == (high - first - 1) // interval - (low - first - 1) // interval
+    )
+    own = range(first, first + int(slots.sum()) * interval, interval)
+    held = found.counts[:, 0] + found.within
+    assert held.tolist() == [sum(start < border for start in own) for border in span]
+
+
 def test_a_sum_beyond_int64_is_an_error():
     with pytest.raises(Invalid, match="shorter time"):
         checked_sum(np.full(3, 2**62, np.int64))

@@ -152,8 +152,8 @@ class History(Answer):
 
     def to_arrow(self) -> pa.Table:
         """Return a row a value: id, channel, start, seconds, value, amount, unit, then quality or counts."""
-        tables = [self._table(listing) for listing in self.listings]
-        return pa.concat_tables(tables) if tables else self._table(nothing(self.step))
+        tables = [self._table(listing) for listing in self.listings or (nothing(self.step),)]
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
 
     def _table(self, listing: Listing) -> pa.Table:
         n = len(listing.start)

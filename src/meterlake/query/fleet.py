@@ -28,7 +28,7 @@ from meterlake.query.sums import (
     row_sums,
     slot_sums,
 )
-from meterlake.slots import local_day, width
+from meterlake.slots import local_day, spread, width
 from meterlake.usage import CLOCK_S, empties, prefix, ranks
 
 if TYPE_CHECKING:
@@ -162,20 +162,19 @@ class Asked:
 def fleet(view: View, asked: Asked) -> Tally:
     """Sums by label, channel and step over all meters; ``interval`` is 0 but in an interval listing."""
     start, stop = asked.span
-    found = []
-    own = {file.path for file in view.files_between(start, stop)}
-    for stack in stacks(view.files_between(start - REACH_S, stop + REACH_S)):
-        # sums first: where they read all of a file, its small columns come along
-        found += each([f for f in stack if f.path in own], lambda file: _file_sums(view, file, asked))
-        members = _members(view, stack)
-        found.append(_expected(members, asked))
-        found += [_mixed_sums(view, group, asked) for group in members.mixed]
+    # sums first: where they read all of a file, its small columns come along
+    found = [_sums(view, view.files_between(start, stop), asked)]
+    members = [_members(view, s) for s in stacks(view.files_between(start - REACH_S, stop + REACH_S))]
+    found += _expected(members, asked)
+    found += [_mixed_sums(view, group, asked) for own in members for group in own.mixed]
     return gathered(Tally.concat([_into_steps(tally, asked) for tally in found]))
 
 
 def _into_steps(tally: Tally, asked: Asked) -> Tally:
     start, stop = asked.span
-    tally = tally.where((tally.start >= start) & (tally.start < stop))
+    inside = (tally.start >= start) & (tally.start < stop)
+    if not inside.all():
+        tally = tally.where(inside)
     if asked.step == "interval":
         return tally
     if asked.step == "hour" and (tally.interval > HOUR_S).any():
@@ -187,13 +186,21 @@ def _into_steps(tally: Tally, asked: Asked) -> Tally:
     )  # fmt: skip
 
 
-def _file_sums(view: View, file: DataFile, asked: Asked) -> Tally:
-    """Sums of one file; kept where they do not depend on places."""
+def _sums(view: View, files: Sequence[DataFile], asked: Asked) -> Tally:
+    """Sums of all of some files; kept, also file by file, where they do not depend on places."""
     make = _row_tally if asked.whole_days else _slot_tally
     if len(asked.places.labels) > 1:
-        return make(view, file, asked.places)
-    tally: Tally = view.memory.kept.made((make.__name__, file.path), lambda: make(view, file, asked.places))
-    return tally
+        return Tally.concat(each(files, lambda file: make(view, file, asked.places)))
+    made, name = view.memory.kept.made, make.__name__
+
+    def one(file: DataFile) -> Tally:
+        tally: Tally = made((name, file.path), lambda: make(view, file, asked.places))
+        return tally
+
+    every: Tally = made(
+        (f"{name}s", *(f.path for f in files)), lambda: gathered(Tally.concat(each(files, one)))
+    )
+    return every
 
 
 def _labels(sheet: Sheet, places: Places) -> Ints:
@@ -220,42 +227,46 @@ def _grid(border: Ints, first: Ints, interval: Ints) -> Ints:
     return before
 
 
-def _expected(members: Members, asked: Asked) -> Tally:
-    """Slots that the members' grids have in the steps, while they were installed."""
+def _installed(members: Members, asked: Asked) -> Array:
+    """Label, channel, length, phase, begin and end of each stay of the members, within the time asked for."""
     start, stop = asked.span
     owner, since, until, label = asked.places.stays(members.meters)
     low = np.searchsorted(owner, members.owner, "left")
     counts = np.searchsorted(owner, members.owner, "right") - low
-    which = np.repeat(np.arange(len(counts)), counts)
-    stay = low[which] + np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    which, turn = spread(counts)
+    stay = low[which] + turn
     since, until, label = np.maximum(since[stay], start), np.minimum(until[stay], stop), label[stay]
-    here = since < until
-    which, since, until, label = which[here], since[here], until[here], label[here]
-    channel, interval = members.channel[which], members.interval[which]
-    phase = members.first[which] % interval
-    full = (since == start) & (until == stop)
-    kind, one = codes_of(label[full], channel[full], interval[full], phase[full])
+    interval = members.interval[which]
+    stays = np.stack([label, members.channel[which], interval, members.first[which] % interval, since, until])
+    here: Array = stays[:, since < until]
+    return here
+
+
+def _expected(members: Sequence[Members], asked: Asked) -> list[Tally]:
+    """Slots that the members' grids have in the steps, while they were installed."""
+    if not members:
+        return []
+    start, stop = asked.span
+    stays = np.concatenate([_installed(own, asked) for own in members], axis=1)
+    whole = (stays[4] == start) & (stays[5] == stop)
+    kinds = stays[:4, whole]
+    kind, one = codes_of(*kinds)
     times = np.bincount(kind, minlength=len(one))
-    found = [
-        _grids(
-            label[full][one], channel[full][one], interval[full][one], phase[full][one], times, asked, None
-        )
-    ]
-    part = np.flatnonzero(~full)
-    for chunk in np.split(part, range(PARTIAL_CHUNK, len(part), PARTIAL_CHUNK)):
-        clip = (since[chunk], until[chunk])
-        ones = np.ones(len(chunk), np.int64)
-        found.append(
-            gathered(_grids(label[chunk], channel[chunk], interval[chunk], phase[chunk], ones, asked, clip))
-        )
-    return Tally.concat(found)
+    found = [_grids(kinds[:, one], times, asked, None)]
+    part = stays[:, ~whole]
+    for at in range(0, part.shape[1], PARTIAL_CHUNK):
+        chunk = part[:, at : at + PARTIAL_CHUNK]
+        ones = np.ones(chunk.shape[1], np.int64)
+        found.append(gathered(_grids(chunk[:4], ones, asked, (chunk[4], chunk[5]))))
+    return found
 
 
-def _grids(  # noqa: PLR0913
-    label: Ints, channel: Ints, interval: Ints, phase: Ints, times: Ints, asked: Asked,
-    clip: tuple[Ints, Ints] | None,
-) -> Tally:  # fmt: skip
-    """Entries that only say what is expected: ``times`` over, of some grids, in the steps or slot by slot."""
+def _grids(grids: Array, times: Ints, asked: Asked, clip: tuple[Ints, Ints] | None) -> Tally:
+    """Entries that only say what is expected: ``times`` over, of some grids, in the steps or slot by slot.
+
+    ``grids`` has four rows: label, channel, length and phase.
+    """
+    label, channel, interval, phase = grids
     start, stop = asked.span
     since, until = clip or (np.full(len(label), start), np.full(len(label), stop))
     if asked.step == "interval":

@@ -17,7 +17,7 @@ from meterlake.query import fleet as fleets
 from meterlake.query import single
 from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
 from meterlake.query.kept import BUDGET_BYTES, Kept
-from meterlake.query.subject import Atlas, Subject, subject
+from meterlake.query.subject import Atlas, Subject, Subjects
 from meterlake.query.view import Memory, View
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Questions:
         self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES
     ) -> None:
         """Ask ``lake``, with what ``registry`` knows of meters and places; keep at most ``kept_bytes``."""
-        self._lake, self._registry = lake, registry
-        self._atlas = Atlas(registry)
+        self._lake = lake
+        self._atlas, self._subjects = Atlas(registry), Subjects(registry)
         self._memory = Memory(Kept(kept_bytes))
         self._now: View | None = None
 
@@ -134,7 +134,7 @@ class Questions:
 
         """
         start, stop = _span(from_, to, zone)
-        who = subject(self._registry, id_, kind)
+        who = self._subjects.subject(id_, kind)
         view = self._view_of(as_of, [piece.meter for piece in who.pieces])
         asked = single.Asked(id=id_, start=start, stop=stop, zone=zone, step=step, channel=channel, gaps=gaps)
         answer = single.history(view, who.pieces, asked)
@@ -175,7 +175,7 @@ class Questions:
             Invalid: a range, date or zone cannot be read.
 
         """
-        who = subject(self._registry, id_, kind)
+        who = self._subjects.subject(id_, kind)
         zone = zone or who.zone
         view = self._view_of(as_of, [piece.meter for piece in who.pieces])
         day = self._last_day(view, zone) if until is None else _date(until)
@@ -251,9 +251,8 @@ class Questions:
         view = self._view_of(as_of)
         asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
         sums = fleets.fleet(view, asked)
-        order = np.lexsort((sums.interval, sums.label, sums.start, sums.channel))
-        sums = sums.where(order)
         sums = sums.where((sums.filled > 0) | (sums.expected > 0))
+        sums = sums.where(np.lexsort((sums.interval, sums.label, sums.start, sums.channel)))
         columns = {
             "channel": _names(view).take(pa.array(sums.channel)),
             "unit": _units(view).take(pa.array(sums.channel)),

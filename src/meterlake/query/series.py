@@ -14,6 +14,7 @@ from meterlake.slots import (
     ESTIMATED,
     Slots,
     arrivals_of,
+    even_run,
     known,
     local_day,
     qualities_of,
@@ -57,8 +58,8 @@ class Cells(NamedTuple):
     quality: Array
     arrival: Ints
 
-    def where(self, keep: Array) -> Cells:
-        """Slots chosen by a mask or by indexes."""
+    def where(self, keep: Array | slice) -> Cells:
+        """Slots chosen by a mask, by indexes or as a run."""
         return Cells(*(column[keep] for column in self))
 
 
@@ -244,6 +245,11 @@ def cells_of(view: View, meter: str, held: Held, *, arrivals: bool = True) -> Ce
 def _page_cells(page: Page, rows: Ints, arrivals: Ints | None) -> Cells:
     low, high = int(rows[0]), int(rows[-1]) + 1
     run = high - low == len(rows) and bool((rows[1:] > rows[:-1]).all())
+    even = even_run(page, low, high) if run and arrivals is None else None
+    if even is not None:
+        start, interval_s, amount, filled, quality = even
+        length, never = np.full(len(start), interval_s), np.full(len(start), NEVER)
+        return Cells(start, length, amount, filled, quality, never)
     slots: Slots = run_slots(page, low, high) if run else slots_of(page, rows)
     own = page.sheet.rows[low:high] if run else page.sheet.rows[rows]
     interval = own["interval"].astype(np.int64)

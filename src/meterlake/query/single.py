@@ -123,7 +123,7 @@ def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listi
     assert cells is not None, "an interval listing reads slots"
     start, stop = piece.span
     low, high = np.searchsorted(cells.start, (start, stop)).tolist()
-    cells = cells.where(np.arange(low, high))
+    cells = cells.where(slice(low, high))
     if not cells.filled.all():
         cells = cells.where(cells.filled)
     ones = np.ones(len(cells.start), np.int64)

@@ -32,6 +32,10 @@ KEYS: Final = ("channel", "region", "class")
 """What a fleet may be split by; the channel always splits it, because units differ."""
 
 
+KEPT_SUBJECTS: Final = 10_000
+"""Subjects kept; beyond it all are made anew."""
+
+
 class Subject(NamedTuple):
     """What an id stands for."""
 
@@ -59,7 +63,33 @@ def subject(registry: Registry | None, id_: str, kind: str | None) -> Subject:
     """
     if kind not in {None, *KINDS}:
         raise Invalid(f"kind {kind!r}: write service_point or meter")
-    stays = None if registry is None else registry.installations(id_)
+    return _subject(None if registry is None else registry.installations(id_), id_, kind)
+
+
+class Subjects:
+    """Subjects by id and kind, made anew when the registry gives another table of stays than before."""
+
+    def __init__(self, registry: Registry | None) -> None:
+        """Ask ``registry``; None: every id is a meter of that name."""
+        self._registry = registry
+        self._made: dict[tuple[str, str | None], tuple[pa.Table, Subject]] = {}
+
+    def subject(self, id_: str, kind: str | None) -> Subject:
+        """Return what `subject` does."""
+        if self._registry is None or kind not in {None, *KINDS}:
+            return subject(self._registry, id_, kind)
+        stays = self._registry.installations(id_)
+        known, found = self._made.get((id_, kind), (None, None))
+        if known is stays and found is not None:
+            return found
+        found = _subject(stays, id_, kind)
+        if len(self._made) >= KEPT_SUBJECTS:
+            self._made = {}  # threads that still write to the one before only lose what they made
+        self._made[id_, kind] = stays, found
+        return found
+
+
+def _subject(stays: pa.Table | None, id_: str, kind: str | None) -> Subject:
     if stays is None or not len(stays):
         return Subject([Piece(id_, ALWAYS, (ALWAYS,), None)], "UTC", registered=False)
     rows = stays.select(["meter_id", "service_point_id", "from", "to", "interval_s", "zone"]).to_pylist()

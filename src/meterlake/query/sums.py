@@ -56,6 +56,8 @@ class Tally:
         """Return all entries, one after the other."""
         if not tallies:
             return cls(*(np.empty(0, np.int64) for _ in range(7)))
+        if len(tallies) == 1:
+            return tallies[0]
         return cls(
             *(np.concatenate(columns) for columns in zip(*(t.columns() for t in tallies), strict=True))
         )
