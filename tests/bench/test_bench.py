@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
+from bench import report
 from bench.engines import NAMES, is_installed
 from bench.files import Size, corrections, meters_of, simulated
 from bench.rounds import Bench, agree, ask, correct, load, settle
 from bench.worker import BenchFailedError
-
-from bench import report
 
 if TYPE_CHECKING:
     from pathlib import Path

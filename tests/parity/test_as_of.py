@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import polars
+import polars as pl
 import pytest
 
 import meterlake
@@ -44,7 +44,7 @@ def test_every_version_from_the_record_is_the_table_that_delta_keeps(lake) -> No
     assert newest >= 6
     for version in range(newest + 1):
         told = as_of(lake.lake, version)
-        kept = polars.read_delta(f"{lake.lake.url}/interval_blocks", version=version)
+        kept = pl.read_delta(f"{lake.lake.url}/interval_blocks", version=version)
         columns = ["meter_id", "channel", "interval_s", "start", "values", "filled", "total", "delivery"]
         if not len(told):
             assert len(kept) == 0
