@@ -143,13 +143,13 @@ class Landing:
             pile = Pile(strips.where(~off), self.kinds, self.texts, self.new)
         fresh: list[pa.Table] = []
         reach: list[pa.Table] = []
-        grids = list(pile.grids())
-        for grid in grids:
-            fresh += self._merge_grid(grid, run, reach, alone=len(grids) == 1)
+        alone = len(pile.lengths) == 1
+        for grid in pile.grids():
+            fresh += self._merge_grid(grid, run, reach, alone=alone)
         self._note_series(concat(reach, SERIES_SCHEMA))
         if fresh and self.write:
             blocks = concat(fresh, BLOCK_SCHEMA)
-            self._put(sort_blocks(blocks) if len(grids) > 1 else blocks, run)
+            self._put(blocks if alone else sort_blocks(blocks), run)
         return run
 
     def _merge_grid(

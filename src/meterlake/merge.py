@@ -44,8 +44,9 @@ Bools = npt.NDArray[np.bool_]
 CELLS_MAX: Final = 16_000_000
 """Cells folded at once: 12 to 40 bytes each, so a slab stays below about half a gigabyte."""
 
-SPARSE: Final = 64
-"""Above this many possible blocks for each strip, blocks are numbered by sorting and not by a table."""
+TABLE_MAX: Final = 32_000_000
+"""Entries of the table that numbers the blocks of a grid; meters whose dates lie far apart are cut into more
+grids, so that a few wrong clocks cost time and not memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,8 @@ class Pile:
         self.meter_rank[self.meters] = np.arange(len(self.meters))
         self.used: list[int] = np.flatnonzero(np.bincount(strips.kind)).tolist()
         self.channels = sorted({self.kinds[k].channel for k in self.used})
+        self.lengths = sorted({self.kinds[k].interval_s for k in self.used})
+        """Interval lengths in use."""
 
     @property
     def kinds(self) -> Sequence[Kind]:
@@ -209,12 +212,30 @@ class Pile:
         return np.array(values, np.int64)[self.strips.kind]
 
     def grids(self) -> Iterator[Grid]:
-        """Split by interval length, shortest first."""
-        lengths = sorted({self.kinds[k].interval_s for k in self.used})
-        for interval_s in lengths:
+        """Split by interval length, shortest first, and by meters where their days reach too far."""
+        for interval_s in self.lengths:
             mine = np.array([k.interval_s == interval_s for k in self.kinds])
-            strips = self.strips if len(lengths) == 1 else self.strips.where(mine[self.strips.kind])
-            yield Grid(self, strips, interval_s)
+            strips = self.strips if len(self.lengths) == 1 else self.strips.where(mine[self.strips.kind])
+            for some in self._within_table(strips, interval_s):
+                yield Grid(self, some, interval_s)
+
+    def _within_table(self, strips: Strips, interval_s: int) -> Iterator[Strips]:
+        """Cut ``strips`` by meters, in their order, so that no grid numbers more than `TABLE_MAX` blocks."""
+        span_s, channels = block_span_s(interval_s), len(self.channels)
+        first = strips.start // span_s
+        last = (strips.start + (strips.count - 1) * np.int64(interval_s)) // span_s
+        if (int(last.max()) - int(first.min()) + 1) * len(self.meters) * channels <= TABLE_MAX:
+            yield strips
+            return
+        rank = self.meter_rank[strips.meter]
+        low = np.full(len(self.meters), np.iinfo(np.int64).max)
+        high = np.full(len(self.meters), np.iinfo(np.int64).min)
+        np.minimum.at(low, rank, first)
+        np.maximum.at(high, rank, last)
+        reach = np.where(high >= low, high - low + 1, 0) * channels
+        part = (np.cumsum(reach) - reach) // TABLE_MAX
+        for number in np.unique(part[rank]).tolist():
+            yield strips.where(part[rank] == number)
 
 
 @dataclass(slots=True)

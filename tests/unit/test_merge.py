@@ -232,3 +232,17 @@ def test_amounts_up_to_the_limits_neither_overflow_nor_round(amount: int) -> Non
 
 def test_exact_sum_is_exact_beyond_int64() -> None:
     assert exact_sum(np.array([2**62, 2**62, 2**62, -5])) == 3 * 2**62 - 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(readings, min_size=1, max_size=30))
+def test_dates_far_apart_are_merged_meter_by_meter_with_the_same_result(batch: list[Reading]) -> None:
+    """A wrong clock stretches a meter's days over decades: the table that numbers blocks stays bounded."""
+    far = [replace(r, slot=r.slot - 20 * 365 * 86_400 // r.interval_s) for r in batch[::3]]
+    batch = deliver(batch + far, 1)
+    whole, counts = merged(BLOCK_SCHEMA.empty_table(), batch, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meterlake.merge.TABLE_MAX", 10)
+        cut, again = merged(BLOCK_SCHEMA.empty_table(), batch, {})
+    assert cut.equals(whole)
+    assert {d: n.tolist() for d, n in again.items()} == {d: n.tolist() for d, n in counts.items()}
