@@ -24,9 +24,8 @@ from meterlake.strips import MISSING, Ints, Kinds, Rejects, Strips
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FIRST_YEAR: Final = 1970
 LAST_YEAR: Final = 2100
-"""Clock changes are known from the first to the last of these years; outside them the nearest offset holds."""
+"""Clock changes are known from 1970 to this year; outside them the nearest offset holds."""
 
 OK: Final = 0
 NONEXISTENT: Final = 1
@@ -138,17 +137,6 @@ def local_to_utc(zone: str, local: Ints) -> tuple[Ints, Ints, npt.NDArray[np.uin
     second = np.where(doubled, local - after, first)
     status = np.where(skipped, NONEXISTENT, np.where(doubled, AMBIGUOUS, OK)).astype(np.uint8)
     return first, second, status
-
-
-def local_midnights_utc(zone: str, first: date, last: date) -> Ints:
-    """First instant of each local day from ``first`` to ``last``, both in: UTC seconds."""
-    days = np.arange((first - _EPOCH).days, (last - _EPOCH).days + 1, dtype=np.int64)
-    return local_to_utc(zone, days * DAY_S)[0]
-
-
-def day_starts(zone: str, from_date: date, to_date: date) -> Ints:
-    """First instants of the local days from ``from_date`` to before ``to_date``, and the end of the last."""
-    return local_midnights_utc(zone, from_date, to_date)
 
 
 def settle(

@@ -20,12 +20,6 @@ FEW: Final = 16
 """Groups of more rows than this are summed one by one: ten times as fast as in one go, for few groups."""
 
 
-DENSE: Final = 16
-"""Rows are numbered by their place on a grid where it has at most so many places a row, else by sorting."""
-
-INT_ROOM: Final = 2**62
-
-
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Sums as columns: an entry for each label, channel, length and start."""
