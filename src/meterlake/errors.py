@@ -6,6 +6,10 @@ MeterlakeError
 ├── NotFound           no such meter, load, version: exit 1, HTTP 404
 ├── Conflict           the lake is not in the state the caller counted on: HTTP 409
 │   └── ConcurrentCommit   somebody else committed first: plan again on the new snapshot
+├── Denied             who asks may not: no key, a revoked one, a scope or meter it does not have: HTTP 401, 403
+├── TooLarge           a body, batch or line beyond its limit: HTTP 413
+├── Overloaded         come again later: HTTP 429 or 503 with Retry-After
+├── LogFailed          the log's disk failed: nothing is acknowledged any more: HTTP 503
 ├── Damaged            stored bytes are not what was written: `meterlake check` lists them
 └── MissingExtra       an optional library is not installed: the message holds the pip line
 
@@ -37,6 +41,32 @@ class Conflict(MeterlakeError):
 
 class ConcurrentCommit(Conflict):
     """Another commit landed between plan and commit: plan again."""
+
+
+class Denied(MeterlakeError):
+    """Who asks may not."""
+
+    def __init__(self, message: str, *, known: bool = False) -> None:
+        """``known`` says that the key is good and only not enough (403 and not 401)."""
+        super().__init__(message)
+        self.known = known
+
+
+class TooLarge(MeterlakeError):
+    """More than a limit allows; the message names the limit."""
+
+
+class Overloaded(MeterlakeError):
+    """Nothing was taken; the same request may be sent again after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        """Say when to come again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class LogFailed(MeterlakeError):
+    """A write or sync of the log failed for good: whatever was not acknowledged may or may not be there."""
 
 
 class Damaged(MeterlakeError):

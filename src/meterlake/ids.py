@@ -60,6 +60,15 @@ def _number(  # noqa: PLR0913  # pragma: no cover - compiled
         if i > 0 and length == lengths[i - 1] and _same(data, start, data, starts[i - 1], length):
             codes[i] = codes[i - 1]
             continue
+        if i > 0:  # meters mostly come in the order in which they came first
+            guess = codes[i - 1] + 1
+            if (
+                guess < n
+                and borders[guess + 1] - borders[guess] == length
+                and _same(data, start, arena, borders[guess], length)
+            ):
+                codes[i] = guess
+                continue
         h = hash_bytes(data, start, start + length)
         at = h & mask
         while True:
@@ -82,6 +91,22 @@ def _number(  # noqa: PLR0913  # pragma: no cover - compiled
                 break
             at = (at + np.uint64(1)) & mask
     return len(starts), n
+
+
+@njit(nogil=True, cache=True)
+def _take(codes: Codes, borders: Ints, arena: Bytes, ends: Codes) -> Bytes:  # pragma: no cover - compiled
+    """Bytes of the ids of ``codes`` one after another, and where each ends (``ends``, one more than codes)."""
+    starts = np.empty(len(codes), np.int64)
+    size = 0
+    for i in range(len(codes)):
+        starts[i] = borders[codes[i]]
+        size += borders[codes[i] + 1] - starts[i]
+        ends[i + 1] = size
+    texts = np.empty(size, np.uint8)
+    for i in range(len(codes)):
+        at, stop = ends[i], ends[i + 1]
+        texts[at:stop] = arena[starts[i] : starts[i] + stop - at]
+    return texts
 
 
 class MeterIds:
@@ -144,6 +169,14 @@ class MeterIds:
         borders = pa.py_buffer(self._borders[: n + 1].tobytes())
         arena = pa.py_buffer(self._arena[:size].tobytes())
         return pa.LargeStringArray.from_buffers(n, borders, arena)
+
+    def take(self, codes: Codes) -> pa.StringArray:
+        """Ids of ``codes`` (at most 2 GiB of text), one each; costs nothing for the others."""
+        with self._lock:
+            borders, arena = self._borders, self._arena
+        ends = np.zeros(len(codes) + 1, np.int32)
+        texts = _take(codes, borders, arena, ends)
+        return pa.StringArray.from_buffers(len(codes), pa.py_buffer(ends), pa.py_buffer(texts))
 
     def partitions(self, codes: Codes) -> npt.NDArray[np.int16]:
         """Partition of each of ``codes``: the top bits of the id's hash."""

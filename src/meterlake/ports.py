@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date, datetime
 
     import pyarrow as pa
 
+    from meterlake.keys import StoredKey
     from meterlake.registry import TableReceipt
 
 
@@ -133,3 +134,90 @@ class Registry(Protocol):
 
     def series_version(self) -> int:
         """Newest version of the lake that the series cover without a gap; 0 for none."""
+
+
+class Keys(Protocol):
+    """API keys; of their secrets only the hash."""
+
+    def create(self, stored: StoredKey) -> None:
+        """Keep a new key; Conflict where its id or its secret is taken."""
+
+    def all(self) -> Sequence[StoredKey]:
+        """Return every key, revoked ones too, in the order in which they were made."""
+
+    def find(self, sha256: bytes) -> StoredKey | None:
+        """Return the key whose secret has this hash, revoked or not; None where there is none."""
+
+    def revoke(self, id_: str, at: datetime) -> StoredKey:
+        """End a key at a moment, or leave it ended as it was; return it. NotFound where there is none."""
+
+    def used(self, id_: str, day: date) -> None:
+        """Note that a key was used on a day; an earlier day than the one known changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One batch for the log: its bytes, and the names under which a repeat of it will be recognised.
+
+    ``names`` are the hash of its content and the sender's own key; ``memo`` (JSON) is what a repeat is told.
+    """
+
+    data: bytes
+    names: tuple[str, ...]
+    memo: str
+
+
+class Log(Protocol):
+    """Accepted batches in the order of their acceptance, durable before they are acknowledged."""
+
+    url: str
+
+    def append(self, batches: Sequence[Append]) -> int:
+        """Make ``batches`` durable, all or none of them; return the offset of the first, others follow by one.
+
+        Raises:
+            Overloaded: the disk is full; nothing was taken, later ones may be.
+            LogFailed: a write or sync failed; every later append fails too until the log is opened anew.
+
+        """
+
+    def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, bytes) of the batches from ``offset`` on that were there at the call; Damaged by checksum."""
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the memos of those ``names`` that were appended before, truncated or not."""
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the offset of the first batch that is kept, and that of the next to come."""
+
+    def truncate(self, offset: int, *, forget_s: float = 30 * 86_400) -> None:
+        """Drop the batches below ``offset``, and the names of those taken longer than ``forget_s`` ago."""
+
+    def close(self) -> None:
+        """Let go of the log; what was appended is durable already."""
+
+
+class Checkpoints(Protocol):
+    """The live state as of one log offset: named pieces of bytes that change together."""
+
+    def save(self, pieces: Mapping[str, bytes], gone: Sequence[str], state: bytes) -> None:
+        """Put ``pieces``, drop the pieces named (or beginning with a name that ends in ``*``) ``gone``, and set ``state``.
+
+        All at once or not at all, and durable.
+        """
+
+    def load(self) -> tuple[bytes, Iterator[tuple[str, bytes]]] | None:
+        """Return the state and all pieces of the last save; None where there was none; Damaged by checksum."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+class Archive(Protocol):
+    """What came by the log, kept as it was accepted for longer than the log keeps it."""
+
+    def keep(self, first: int, last: int, rows: pa.Table) -> None:
+        """Keep the batches of offsets ``first`` to ``last`` (archive.ARCHIVE_SCHEMA), durable."""
+
+    def end(self) -> int:
+        """Return the offset after the last that is kept; 0 for none."""
