@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from meterlake import __version__
-from meterlake.cli import ask, bring, tend
+from meterlake.cli import ask, bring, play, tend
 from meterlake.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app = typer.Typer(
 COMMANDS: Final = (
     bring.demo, bring.init, bring.load, ask.history, ask.usage, ask.snapshot, ask.fleet, ask.top, ask.sql, tend.loads,
     tend.quarantine, tend.undo, tend.check, tend.compact, tend.feeds, tend.doctor, bring.simulate,
+    play.stream,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -1,4 +1,6 @@
-"""Realistic meters, with faults and their ground truth: `simulate` writes files, `amounts` makes numbers.
+"""Realistic meters, with faults and their ground truth.
+
+`simulate` writes files, `play` sends to a server by the clock, `amounts` makes numbers.
 
 Households and businesses (94 : 6) in a named city, with electricity, gas and water; some export solar power.
 Load follows habit, season, weekday, hour and temperature. Everything is a pure function of the seed.
@@ -16,18 +18,26 @@ from meterlake.simulate.options import (
     SimulateOptions,
     parse_faults,
 )
+from meterlake.simulate.playing import Played, play
 from meterlake.simulate.run import simulate
+from meterlake.simulate.stream import STREAM_FAULTS, StreamOptions, parse_speed, parse_stream_faults
 
 __all__ = [
     "CHANNELS",
     "FAULT_SHARES",
     "FORMATS",
+    "STREAM_FAULTS",
     "UTILITIES",
     "Fleet",
+    "Played",
     "SimulateOptions",
     "Simulated",
+    "StreamOptions",
     "amounts",
     "parse_faults",
+    "parse_speed",
+    "parse_stream_faults",
     "plan",
+    "play",
     "simulate",
 ]
