@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import live, report
 from bench.engines import NAMES, is_installed
 from bench.files import LONDON, SIZES, Size, corrections, london, meters_of, simulated
 from bench.large import DAY, day_of_all, text
@@ -85,6 +85,9 @@ def main() -> int:
             work: dict[str, Any] = {DAY: day_of_all(chosen.folder, tell)}
         else:
             work = compare(chosen.folder, SIZES[chosen.size], engines).work
+        work |= live.measure(
+            chosen.folder / "live", live.LIVE_SIZES.get(chosen.size, live.LIVE_SIZES["medium"]), tell
+        )
     except BenchFailedError as error:
         print(f"\nbench: {error}", file=sys.stderr)
         return 1
@@ -92,7 +95,9 @@ def main() -> int:
         shutil.rmtree(chosen.folder, ignore_errors=True)
     result = {"size": chosen.size, "machine": about, "work": work, "ratios": report.ratios(work)}
     tell("")
-    print(text(work[DAY]) if chosen.size == "large" else report.table(result))
+    if chosen.size == "large":
+        print(text(work[DAY]), end="\n\n")
+    print(report.table(result), live.text(work), sep="\n")
     print(f"\n{report.save(result)}")
     return 0
 

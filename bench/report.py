@@ -25,6 +25,7 @@ RATIOS: Final = {
     "month_totals": ("month_totals", "p50"),
     "load_curve": ("load_curve", "p50"),
     "corrections": ("corrections", "seconds"),
+    "live_update": ("live_update", "seconds"),
     "bytes_vs_clickhouse": ("bytes_long", "bytes"),
     "bytes_wide_vs_clickhouse": ("bytes_wide", "bytes"),
     "bytes_vs_clickhouse_london": ("bytes_london", "bytes"),

@@ -11,14 +11,20 @@ from meterlake.query.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date, datetime
 
     import pyarrow as pa
 
     from meterlake.check import CheckReport
     from meterlake.compact import CompactReceipt
     from meterlake.intake import LoadOptions
-    from meterlake.ports import Lake, Registry
+    from meterlake.live.part import LiveSource
+    from meterlake.nightly.batch import BatchReceipt
+    from meterlake.node import Node
+    from meterlake.node_settings import NodeSettings
+    from meterlake.ports import Keys, Lake, Registry
     from meterlake.receipt import Receipt
+    from meterlake.retain import RetainReceipt
     from meterlake.undo import UndoReceipt
 
     Progress = Callable[[str, int, int], None]
@@ -59,12 +65,21 @@ def registry_at(url: str | None, lake: Lake, *, create: bool = False) -> Registr
     return SqlRegistry(url, create=create, buckets=lake.buckets)
 
 
+def keys_of(registry: Registry) -> Keys:
+    """Keys that are kept in the database of ``registry``."""
+    from meterlake.adapters.registry import SqlRegistry
+    from meterlake.adapters.registry_keys import SqlKeys
+
+    assert isinstance(registry, SqlRegistry), "there is no other adapter"
+    return SqlKeys(registry)
+
+
 class Meterlake(Questions):
     """A lake with its registry, ready for files and questions; made by `open`."""
 
-    def __init__(self, lake: Lake, registry: Registry) -> None:
-        """Put the parts together."""
-        super().__init__(lake, registry)
+    def __init__(self, lake: Lake, registry: Registry, *, live: LiveSource | None = None) -> None:
+        """Put the parts together; ``live`` is what was acknowledged and is not in the lake yet."""
+        super().__init__(lake, registry, live=live)
         self.lake, self.registry = lake, registry
 
     def load(
@@ -103,7 +118,12 @@ class Meterlake(Questions):
         """Receipts of all loads, newest first; one that was undone says by which version."""
         import json
 
-        operations = self.lake.records("operations").to_pylist()
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        operations = self.lake.records("operations")
+        told = pa.array(["load", "undo"])
+        operations = operations.filter(pc.is_in(operations["operation"], value_set=told)).to_pylist()
         undone = {o["load_id"]: o["version"] for o in operations if o["operation"] == "undo"}
         receipts = [
             json.loads(o["receipt"])
@@ -138,6 +158,44 @@ class Meterlake(Questions):
         resettle(self.lake, self.registry)
         return receipt
 
+    def batch(
+        self, day: str | date, progress: Callable[[int, int], None] | None = None
+    ) -> BatchReceipt:
+        """Recompute a UTC day from the complete record, then drop what is older than the lake's own ages."""
+        from meterlake.nightly.batch import batch
+        from meterlake.nightly.days import day_of
+        from meterlake.retain import read_ages
+
+        receipt = batch(self.lake, self.registry, day_of(day), progress)
+        if read_ages(self.lake.url):
+            self.retain()
+        return receipt
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Receipts of the nightly batch, newest first."""
+        from meterlake.nightly.history import runs
+
+        return runs(self.lake)
+
+    def due_days(self, now: datetime, grace_s: int, first: date | None = None) -> list[date]:
+        """UTC days, oldest first, whose batch has not run yet; see `nightly.history.due_days`."""
+        from meterlake.nightly.history import due_days
+
+        return due_days(self.lake, now, grace_s, first)
+
+    def retain(self, *, dry_run: bool = False, now: datetime | None = None, **ages: str) -> RetainReceipt:
+        """Drop what is older than its age; ``ages`` by tier are laid over those of the lake's retention.toml."""
+        from datetime import UTC, datetime
+
+        from meterlake.retain import read_ages, retain
+        from meterlake.series import resettle
+
+        told = read_ages(self.lake.url) | ages
+        receipt = retain(self.lake, self.registry, told, now or datetime.now(UTC), dry_run=dry_run)
+        if not dry_run:
+            resettle(self.lake, self.registry)
+        return receipt
+
     def sql(self, query: str) -> pa.Table:
         """Answer a DuckDB query over the views readings, blocks, days, meters and service_points."""
         from meterlake.sql import run
@@ -151,3 +209,33 @@ def open_lake(
     """Open the lake at ``url``; with ``create`` make it, and its registry, where there is none."""
     lake = lake_at(url, create=create, buckets=buckets)
     return Meterlake(lake, registry_at(registry, lake, create=create))
+
+
+def open_node(url: str, registry: str | None, settings: NodeSettings) -> Node:
+    """Open the lake at ``url`` to be served, and make it where there is none; the log lies inside its folder.
+
+    Raises:
+        Conflict: another server works on this lake.
+
+    """
+    import time
+
+    from meterlake.adapters.archive import FolderArchive
+    from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
+    from meterlake.adapters.sqlite_log import SqliteLog
+    from meterlake.ids import MeterIds
+    from meterlake.live.live import Live
+    from meterlake.node import SPANS_S, Node
+
+    lake = lake_at(url, create=True)
+    folder = Path(lake.url) / "live"
+    if not Path(lake.url).is_dir():
+        raise Invalid(f"{url} cannot be served: give a lake in a folder")
+    folder.mkdir(exist_ok=True)
+    log = SqliteLog(folder / "log.db")
+    ended = int(time.time()) - settings.grace_s
+    live = Live(MeterIds(), settings.live, {span: ended // span * span for span in SPANS_S})
+    known = registry_at(registry, lake, create=True)
+    archive = FolderArchive(Path(lake.url) / "archive") if settings.archive else None
+    checkpoints = SqliteCheckpoints(folder / "open.db")
+    return Node(Meterlake(lake, known, live=live), live, log, checkpoints, settings, archive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ class Changes:
             for watcher in self._watchers:
                 if not watcher.rung:
                     watcher.rung = True
-                    watcher.loop.call_soon_threadsafe(watcher.bell.set)
+                    with suppress(RuntimeError):  # its loop has ended
+                        watcher.loop.call_soon_threadsafe(watcher.bell.set)
 
     async def watch(self, min_gap_s: float = 0.1) -> AsyncIterator[int]:
         """Yield the epoch now and after each change, at most once in ``min_gap_s`` seconds."""

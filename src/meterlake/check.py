@@ -13,12 +13,13 @@ from meterlake.blocks import KEY, flat_amounts, flat_traits
 from meterlake.errors import MeterlakeError
 from meterlake.ids import MeterIds
 from meterlake.intervals import block_slots, block_span_s, is_local_day, is_supported
-from meterlake.ledger import Delivered
+from meterlake.ledger import RECORD_SCHEMAS, Delivered
+from meterlake.pending import NONE, Over, pending
 from meterlake.readings import AMOUNT_MAX, channel_family
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from meterlake.ports import DataFile, Lake, Snapshot
 
@@ -50,8 +51,9 @@ def check(lake: Lake, progress: Callable[[int, int], None] | None = None) -> Che
     report = CheckReport()
     snapshot = lake.snapshot()
     numbers = _record(lake, report)
+    over = _pending(lake, snapshot, numbers, report)
     for done, file in enumerate(snapshot.files, 1):
-        for meter, what in _file_problems(lake, file, numbers, report):
+        for meter, what in _file_problems(lake, file, numbers, over, report):
             _add(report, file.path, meter, what)
         report.files += 1
         if progress is not None:
@@ -69,7 +71,7 @@ def _add(report: CheckReport, path: str, meter: str, what: str) -> None:
 def _record(lake: Lake, report: CheckReport) -> pa.Array:
     """Numbers of all deliveries; the side tables are read on the way."""
     numbers = pa.array([], pa.int32())
-    for name in ("deliveries", "operations", "superseded", "quarantine"):
+    for name in RECORD_SCHEMAS:
         try:
             rows = lake.records(name)
             if name == "deliveries":
@@ -77,33 +79,59 @@ def _record(lake: Lake, report: CheckReport) -> pa.Array:
         except MeterlakeError as error:
             _add(report, name, "", str(error))
     try:
-        Delivered.read(lake)
+        Delivered(lake.records("deliveries"), lake.records("operations"))
     except (MeterlakeError, KeyError) as error:
         _add(report, "deliveries", "", f"cannot be understood: {error}")
     return numbers
 
 
+def _pending(lake: Lake, snapshot: Snapshot, numbers: pa.Array, report: CheckReport) -> Over:
+    """Verify the blocks that wait beside the files; return them."""
+    name = "pending_blocks"
+    try:
+        blocks = pending(lake, snapshot)
+        blocks.validate(full=True)
+    except (MeterlakeError, pa.ArrowException, OSError) as error:
+        _add(report, name, "", f"cannot be read back: {error}")
+        return Over(NONE)
+    if not len(blocks):
+        return Over(NONE)
+    for meter, what in _broken(blocks, _addresses(blocks) | _contents(blocks, numbers)):
+        _add(report, name, meter, what)
+    report.blocks += len(blocks)
+    report.readings += int(pc.sum(blocks["filled"]).as_py() or 0)
+    return Over(blocks)
+
+
+def _broken(blocks: pa.Table, tests: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the first meter and the text of each of ``tests`` that a row does not pass."""
+    for what, broken in tests.items():
+        rows = np.flatnonzero(broken)
+        if len(rows):
+            yield (
+                blocks["meter_id"][int(rows[0])].as_py(),
+                f"{what} ({len(rows)} blocks, first at row {rows[0]})",
+            )
+
+
 def _file_problems(
-    lake: Lake, file: DataFile, numbers: pa.Array, report: CheckReport
+    lake: Lake, file: DataFile, numbers: pa.Array, over: Over, report: CheckReport
 ) -> Iterator[tuple[str, str]]:
+    """Yield what is broken in a file; rows that a block of ``over`` stands for are verified and not counted."""
     try:
         blocks = lake.blocks(file)
         blocks.validate(full=True)
     except (MeterlakeError, pa.ArrowException, OSError) as error:
         yield "", f"cannot be read back: {error}"
         return
-    report.blocks += len(blocks)
     if len(blocks) != file.rows:
         yield "", f"has {len(blocks)} rows where the commit names {file.rows}"
     if not len(blocks):
         return
-    meters = blocks["meter_id"].to_pylist()
-    tests = {**_addresses(blocks), **_contents(blocks, numbers), **_places(blocks, file)}
-    report.readings += int(pc.sum(blocks["filled"]).as_py())
-    for what, broken in tests.items():
-        rows = np.flatnonzero(broken)
-        if len(rows):
-            yield meters[rows[0]], f"{what} ({len(rows)} blocks, first at row {rows[0]})"
+    yield from _broken(blocks, _addresses(blocks) | _contents(blocks, numbers) | _places(blocks, file))
+    counted = over.left(blocks)
+    report.blocks += len(counted)
+    report.readings += int(pc.sum(counted["filled"]).as_py() or 0)
 
 
 def _addresses(blocks: pa.Table) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
 from meterlake.errors import ConcurrentCommit
 from meterlake.ids import PARTITIONS, MeterIds
 from meterlake.landing import put_by_month
-from meterlake.ledger import operation_row
+from meterlake.ledger import Delivered, operation_row
+from meterlake.pending import fold, folded_through
 from meterlake.ports import Change, Sweeps
 from meterlake.spool import concat
 
@@ -46,6 +47,8 @@ class CompactReceipt:
     bytes_after: int = 0
     swept: int = 0
     """Files that no commit names, left by processes that were cut off."""
+    gathered: int = 0
+    """Small files of side tables that were written anew as few."""
     version: int = 0
     seconds: float = 0.0
 
@@ -57,6 +60,7 @@ class CompactReceipt:
 def compact(lake: Lake, progress: Callable[[int, int], None] | None = None) -> CompactReceipt:
     """Rewrite, month by month, every group of files that overlap or that no compaction has written yet."""
     started = time.monotonic()
+    fold(lake)
     snapshot = lake.snapshot()
     receipt = CompactReceipt(
         len(snapshot.files), bytes_before=sum(f.bytes for f in snapshot.files), version=snapshot.version
@@ -67,6 +71,7 @@ def compact(lake: Lake, progress: Callable[[int, int], None] | None = None) -> C
         if progress is not None:
             progress(i + 1, len(units))
     if isinstance(lake, Sweeps):
+        receipt.gathered = lake.gather(folded_through(lake, lake.snapshot().version))
         receipt.swept = len(lake.sweep())
     after = lake.snapshot()
     receipt.files_after, receipt.bytes_after = len(after.files), sum(f.bytes for f in after.files)
@@ -109,15 +114,24 @@ def _compact_unit(lake: Lake, unit: Unit) -> None:
             return
         removed = [file for group in groups for file in group]
         added = [file for group in groups for file in _rewrite(lake, group, unit)]
-        receipt = {"removed": len(removed), "added": len(added)}
+        if _commit(lake, base, added, removed):
+            return
+
+
+def _commit(lake: Lake, base: Snapshot, added: list[DataFile], removed: list[DataFile]) -> bool:
+    """Commit rewritten files, on whatever landed since ``base``; False where that rewrote one of them too."""
+    app, receipt = f"compact:{uuid.uuid4().hex}", {"removed": len(removed), "added": len(added)}
+    while set(removed) <= set(base.files):
         version = base.version + 1
-        records = {"operations": operation_row("compact", "", version, time.time_ns() // 1000, receipt)}
-        attempt = int.from_bytes(os.urandom(6))
+        landed_us = Delivered.read(lake).next_us(time.time_ns() // 1000)
+        records = {"operations": operation_row("compact", "", version, landed_us, receipt)}
         try:
-            lake.commit(Change(base, added, removed, f"compact:{uuid.uuid4().hex}", attempt, records))
+            lake.commit(Change(base, added, removed, app, int.from_bytes(os.urandom(6)), records))
         except ConcurrentCommit:
-            continue
-        return
+            base = lake.snapshot()
+        else:
+            return True
+    return False
 
 
 def _overlapping(snapshot: Snapshot, unit: Unit) -> list[list[DataFile]]:

@@ -11,6 +11,8 @@ import pyarrow as pa
 from numba import njit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meterlake.strips import Codes, Ints
 
 Bytes = npt.NDArray[np.uint8]
@@ -109,6 +111,28 @@ def _take(codes: Codes, borders: Ints, arena: Bytes, ends: Codes) -> Bytes:  # p
     return texts
 
 
+@njit(nogil=True, cache=True)
+def _find(  # noqa: PLR0913  # pragma: no cover - compiled
+    data: Bytes, starts: Ints, lengths: Ints, codes: Codes,
+    slots: Codes, hashes: npt.NDArray[np.uint64], borders: Ints, arena: Bytes,
+) -> None:  # fmt: skip
+    """Look ids up; -1 for those that have no number."""
+    mask = np.uint64(len(slots) - 1)
+    for i in range(len(starts)):
+        start, length = starts[i], lengths[i]
+        h = hash_bytes(data, start, start + length)
+        at = h & mask
+        code = slots[at]
+        while code >= 0 and not (
+            hashes[code] == h
+            and borders[code + 1] - borders[code] == length
+            and _same(data, start, arena, borders[code], length)
+        ):
+            at = (at + np.uint64(1)) & mask
+            code = slots[at]
+        codes[i] = code
+
+
 class MeterIds:
     """Meter ids of a job, numbered from 0 as they are met. Exact: bytes are compared, not hashes."""
 
@@ -146,11 +170,15 @@ class MeterIds:
         if isinstance(ids, pa.DictionaryArray):
             codes: Codes = self.codes_of(ids.dictionary)[ids.indices.to_numpy(zero_copy_only=False)]
             return codes
-        ids = ids.cast(pa.large_binary())
-        _, offsets, data = ids.buffers()
-        borders = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
-        content = np.frombuffer(data, np.uint8) if data and data.size else np.empty(0, np.uint8)
-        return self.codes(content, borders[:-1].copy(), np.diff(borders))
+        return self.codes(*_bytes_of(ids))
+
+    def find(self, ids: Sequence[str]) -> Codes:
+        """Numbers of ``ids``, -1 for those that have none: asking adds nothing."""
+        data, starts, lengths = _bytes_of(pa.array(ids, pa.large_string()))
+        codes = np.empty(len(starts), np.int32)
+        with self._lock:
+            _find(data, starts, lengths, codes, self._slots, self._hashes, self._borders, self._arena)
+        return codes
 
     def _grow(self, length: int) -> None:
         if self._n * 2 >= len(self._slots):
@@ -181,3 +209,12 @@ class MeterIds:
     def partitions(self, codes: Codes) -> npt.NDArray[np.int16]:
         """Partition of each of ``codes``: the top bits of the id's hash."""
         return (self._hashes[codes] >> np.uint64(54)).astype(np.int16)
+
+
+def _bytes_of(ids: pa.Array[Any]) -> tuple[Bytes, Ints, Ints]:
+    """Bytes of all ``ids``, and where each begins and how long it is."""
+    ids = ids.cast(pa.large_binary())
+    _, offsets, data = ids.buffers()
+    borders = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    content = np.frombuffer(data, np.uint8) if data and data.size else np.empty(0, np.uint8)
+    return content, borders[:-1].copy(), np.diff(borders)

@@ -141,7 +141,11 @@ class KeyRing:
         id_, sha256 = _parts(token)
         with self._lock:
             until, stored = self._kept.get(sha256, (0.0, None))
-        return stored.key if stored is not None and until > time.monotonic() and _is(stored, id_, sha256) else None
+        return (
+            stored.key
+            if stored is not None and until > time.monotonic() and _is(stored, id_, sha256)
+            else None
+        )
 
     def asked(self, token: str) -> ApiKey:
         """Return the key of ``token`` as the registry has it.

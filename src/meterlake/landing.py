@@ -21,6 +21,7 @@ from meterlake.blocks import BLOCK_SCHEMA, KEY, flat_amounts, flat_traits, group
 from meterlake.ids import PARTITIONS
 from meterlake.ledger import LOST_SCHEMA
 from meterlake.merge import SERIES_SCHEMA, Grid, Pile, Slab
+from meterlake.pending import Over
 from meterlake.readings import QUALITY_NAMES, UTC_US
 from meterlake.record import lost_rows
 from meterlake.series import gaps
@@ -89,17 +90,21 @@ class Landing:
         folder: Path,
         series_before: Callable[[pa.Array], pa.Table],
         *,
+        waiting: pa.Table,
+        open_from: Mapping[int, int],
         write: bool = True,
     ) -> None:
         """``senders`` knows the lake's deliveries; ``folder`` takes what outgrows memory.
 
-        ``series_before`` gives the registry's SERIES_STATE rows of some meters.
+        ``series_before`` gives the registry's SERIES_STATE rows of some meters. ``waiting`` are pending blocks, of which
+        there are none if anything is written; ``open_from`` is `ledger.open_from`.
 
         With ``write`` false nothing is put into the lake: the outcome says what would change.
         """
         self.lake, self.base, self.store, self.kinds, self.ids = lake, base, store, kinds, ids
         self.new, self.senders, self.write = new, senders, write
         self._series_before = series_before
+        self._over, self._open_from = Over(waiting), open_from
         self.texts = ids.texts()
         self.outcome = Outcome()
         self.lost = TableSpool(folder / f"lost-{base.version}", LOST_SCHEMA)
@@ -124,12 +129,20 @@ class Landing:
         self.outcome.removed = sorted(self._replaced) if self.write else []
         return self.outcome
 
-    def holds_on(self, newer: Snapshot) -> bool:
-        """Whether the outcome stands on ``newer`` as it is: nothing that landed since can share its keys."""
+    def holds_on(self, newer: Snapshot, waiting: pa.Table) -> bool:
+        """Whether the outcome stands on ``newer`` as it is: nothing that landed since can share its keys.
+
+        ``waiting`` are the blocks that are pending by now.
+        """
         before, now = set(self.base.files), set(newer.files)
         if not set(self.outcome.removed) <= now:
             return False
-        return not any(_may_share(a, b) for a in now - before for b in self.outcome.added)
+        if any(_may_share(a, b) for a in now - before for b in self.outcome.added):
+            return False
+        over = Over(waiting)
+        return not any(
+            over.covers(self.lake.blocks(file, KEY)).any() for file in over.near(self.outcome.added)
+        )
 
     def _merge_run(self, run: tuple[int, int]) -> tuple[int, int]:
         strips = self.store.take(*run)
@@ -201,7 +214,7 @@ class Landing:
             number = grid.locate(
                 self.ids.codes_of(keys["meter_id"]), keys["channel"].combine_chunks(), start_s
             )
-            hit = np.flatnonzero(number >= 0)
+            hit = np.flatnonzero((number >= 0) & ~self._over.covers(keys))
             if not len(hit):
                 continue
             owner[number[hit]] = len(files)
@@ -211,6 +224,15 @@ class Landing:
                     self.lake.blocks(file).take(pa.array(rows[hit])), self.ids, self.kinds, self.senders
                 )
             )
+        waiting = self._over.blocks.filter(pc.equal(self._over.blocks["interval_s"], grid.interval_s))
+        if len(waiting):
+            start_s = waiting["start"].cast(pa.int64()).to_numpy() // 1_000_000
+            number = grid.locate(
+                self.ids.codes_of(waiting["meter_id"]), waiting["channel"].combine_chunks(), start_s
+            )
+            owner[number[number >= 0]] = len(files)
+            waiting = waiting.filter(pa.array(number >= 0))
+            held.append(to_strips(waiting, self.ids, self.kinds, self.senders))
         return owner, files, Strips.concat(held)
 
     def _candidates(self, grid: Grid, run: tuple[int, int]) -> list[DataFile]:
@@ -251,7 +273,7 @@ class Landing:
                 self.outcome.spans[number] = min(held[0], span[0]), max(held[1], span[1])
 
     def _note(self, slab: Slab) -> None:
-        lost = lost_rows(slab.blocks, slab.losers)
+        lost = lost_rows(slab.blocks, slab.losers, self._open_from)
         self.lost.add(lost)
         if not self.write:
             self.changes.add(self._changes(slab))

@@ -38,10 +38,12 @@ from meterlake.ledger import (
     QUARANTINE_SCHEMA,
     Delivered,
     of_load,
+    open_from,
     operation_row,
     quarantine_rows,
     superseded,
 )
+from meterlake.pending import folded, pending
 from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE
 from meterlake.receipt import FileReceipt, Receipt, amount_texts, summary_of
@@ -119,11 +121,12 @@ class Load:
         """Merge and commit; where another commit comes first, merge again on what it left."""
         while True:
             resettle(self.lake, self.registry)
-            base = self.lake.snapshot()
+            base = self.lake.snapshot() if self.options.dry_run else folded(self.lake)
             known = Delivered.read(self.lake)
             landing = Landing(
                 self.lake, base, self.intake.store, self.intake.kinds, self.intake.ids, frozenset(d.number for d in whole),
-                known.senders, self.folder, self.registry.series, write=not self.options.dry_run,
+                known.senders, self.folder, self.registry.series, waiting=pending(self.lake, base),
+                open_from=open_from(self.lake.records("operations")), write=not self.options.dry_run,
             )  # fmt: skip
             outcome = landing.run(lambda done, total: self.progress("merge", done, total))
             quarantine = concat([self.intake.refused(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
@@ -170,7 +173,8 @@ class Load:
                 f.bytes for f in outcome.added
             ) - sum(f.bytes for f in outcome.removed)  # fmt: skip
             receipt.seconds = time.monotonic() - self.started
-            landed_us = max(time.time_ns() // 1000, self.intake.received_us)
+            now_us = max(time.time_ns() // 1000, self.intake.received_us)
+            landed_us = Delivered.read(self.lake).next_us(now_us)
             records = {
                 "superseded": superseded(landing.lost.table(), receipt.version),
                 "quarantine": of_load(quarantine, receipt.load_id),
@@ -185,7 +189,7 @@ class Load:
                 self.lake.commit(change)
             except ConcurrentCommit:
                 newer = self.lake.snapshot()
-                if not landing.holds_on(newer):
+                if not landing.holds_on(newer, pending(self.lake, newer)):
                     raise
                 landing.base = newer
                 continue
@@ -221,6 +225,7 @@ class Load:
     def _keep_stamps(self, whole: list[Delivery]) -> None:
         """Give content that was delivered before, and stands, the arrival that it had then."""
         rows = self.lake.records("deliveries").select(["number", "content", "received_at"])
+        rows = rows.filter(pc.is_in(rows["content"], value_set=pa.array([self._content(d) for d in whole])))
         withdrawn = Delivered.read(self.lake).withdrawn
         received = rows["received_at"].cast(pa.int64()).to_pylist()
         earlier = {

@@ -106,8 +106,8 @@ class KindTable:
     traits: Ints
 
     @classmethod
-    def of(cls, kinds: Sequence[Kind], landings: Mapping[int, int], new: frozenset[int]) -> KindTable:
-        """Rank ``kinds``; ``landings`` gives the landing order of each delivery, default 0."""
+    def of(cls, kinds: Sequence[Kind], landings: Mapping[int, Any], new: frozenset[int]) -> KindTable:
+        """Rank ``kinds``; ``landings`` gives the place of each delivery in the order of landing, default 0."""
         versions = [(k.precedence, k.stamp_us, -k.quality, k.source) for k in kinds]
         classes = [(landings.get(k.delivery, 0), v) for k, v in zip(kinds, versions, strict=True)]
         deliveries, delivery = np.unique([k.delivery for k in kinds], return_inverse=True)
@@ -156,7 +156,7 @@ class Pile:
         kinds: Kinds,
         texts: pa.LargeStringArray,
         new: frozenset[int],
-        landings: Mapping[int, int] | None = None,
+        landings: Mapping[int, Any] | None = None,
     ) -> None:
         """Order the meters and channels of ``strips``."""
         self.numbered, self.texts, self.new = kinds, texts, new

@@ -21,7 +21,10 @@ from meterlake.zones import local_to_utc, utc_to_local, zone_table
 if TYPE_CHECKING:
     from meterlake.strips import Ints
 
-STEPS: Final = ("interval", "hour", "day", "month")
+STEPS: Final = ("interval", "15min", "hour", "day", "month")
+CLOCK_STEPS: Final = {"15min": HOUR_S // 4, "hour": HOUR_S}
+"""Lengths (s) of the steps that a clock shows within a day."""
+
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _KIND: Final = re.compile(r"([1-9]\d{0,2})([dwmy])")
 _EPOCH: Final = date(1970, 1, 1)
@@ -120,26 +123,29 @@ def _month_starts(zone: str, start: int, stop: int) -> Ints:
     return _first_instants(zone, months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64))
 
 
-def _hour_starts(zone: str, start: int, stop: int) -> Ints:
+def _clock_starts(zone: str, length_s: int, start: int, stop: int) -> Ints:
+    """Moments at which a clock in ``zone`` shows a multiple of ``length_s``, and those at which it is moved."""
     changes = zone_table(zone).changes
     changes = changes[(changes > start) & (changes < stop)]
     found = [changes]
     for low, high in pairwise([start, *changes.tolist(), stop]):
         shift = int(utc_to_local(zone, np.array([low]))[0]) - low
-        found.append(np.arange(-(-(low + shift) // HOUR_S) * HOUR_S - shift, high, HOUR_S))
+        found.append(np.arange(-(-(low + shift) // length_s) * length_s - shift, high, length_s))
     return np.concatenate(found)
 
 
 def borders(zone: str, step: str, start: int, stop: int) -> Ints:
     """Borders of the steps of ``[start, stop)``: n + 1 seconds from ``start`` to ``stop``, both in.
 
-    ``step`` is hour, day or month of a clock in ``zone``. The first and last step are cut at the bounds,
-    and an hour in which the clock is moved by less than an hour is cut in two.
+    ``step`` is 15min, hour, day or month of a clock in ``zone``. The first and last step are cut at the
+    bounds, and one in which the clock is moved by a part of it is cut in two.
     """
-    make = {"hour": _hour_starts, "day": _day_starts, "month": _month_starts}.get(step)
-    if make is None:
+    if step in CLOCK_STEPS:
+        inner = _clock_starts(zone, CLOCK_STEPS[step], start, stop)
+    elif step in {"day", "month"}:
+        inner = (_day_starts if step == "day" else _month_starts)(zone, start, stop)
+    else:
         raise Invalid(f"{step!r} is no step: write one of {', '.join(STEPS)}")
-    inner = make(zone, start, stop)
     inner = np.unique(inner[(inner > start) & (inner < stop)])
     return np.concatenate([[start], inner, [stop]])
 

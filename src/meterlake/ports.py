@@ -51,7 +51,7 @@ class Change:
 
     ``app`` and ``number`` are the application transaction that makes a retry recognisable (a load's id and
     its attempt). ``records`` are rows for the side tables by name (``superseded``, ``quarantine``,
-    ``deliveries``, ``operations``), written before the commit; they count only once it has landed.
+    ``deliveries``, ``operations``, ``pending_blocks``), written before the commit; they count only once it has landed.
     """
 
     base: Snapshot
@@ -98,10 +98,16 @@ class Lake(Protocol):
 
 @runtime_checkable
 class Sweeps(Protocol):
-    """A lake whose abandoned files need to be cleared away."""
+    """A lake whose abandoned files need to be cleared away, and whose small files are better few."""
 
     def sweep(self, *, now_s: float | None = None) -> list[str]:
-        """Remove files that no commit names and that are a day old; return their paths."""
+        """Remove files that no commit names and that are a day old; return the paths of those of blocks."""
+
+    def gather(self, folded_through: int, *, now_s: float | None = None) -> int:
+        """Write the many small files of the side tables anew as few; return how many files went.
+
+        Pending blocks of versions up to ``folded_through`` are in the files by now and go.
+        """
 
 
 class Registry(Protocol):

@@ -17,32 +17,35 @@ import pyarrow.compute as pc
 from meterlake.blocks import BLOCK_SCHEMA, Sender, flat_amounts, kind_of, sort_blocks, to_strips
 from meterlake.errors import NotFound
 from meterlake.ids import MeterIds
+from meterlake.intervals import block_span_s
 from meterlake.ledger import LOST_SCHEMA, SUPERSEDED_SCHEMA, Delivered
 from meterlake.merge import Pile
+from meterlake.pending import current
 from meterlake.readings import UTC_US
 from meterlake.spool import concat
 from meterlake.strips import MISSING, Ints, Kinds, Strips
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from datetime import datetime
 
-    from meterlake.merge import Losers
+    from meterlake.merge import Bools, Losers
     from meterlake.ports import Lake
 
 
-def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
+def lost_rows(blocks: pa.Table, losers: Losers, open_from: Mapping[int, int] | None = None) -> pa.Table:
     """Rows of LOST_SCHEMA for the ``losers`` of a slab with ``blocks``.
 
     A loser of the winner's amount is kept without amounts, unless its slot has other losers of this
-    commit: then it keeps its own, because the fold of one landing cannot be repeated without it.
+    commit: then it keeps its own, because the fold of one landing cannot be repeated without it. So it does in
+    blocks ``open_from`` (`ledger.open_from`) some start: readings of earlier batches may still come to them.
     """
     if not len(losers):
         return LOST_SCHEMA.empty_table()
     width = int(losers.slot.max()) + 1
     cell = losers.block * width + losers.slot
     fill = losers.amount == MISSING
-    fill &= np.isin(cell, cell[~fill])
+    fill &= np.isin(cell, cell[~fill]) | _are_open(blocks, open_from or {})[losers.block]
     amount = losers.amount.copy()
     if fill.any():
         held, borders = flat_amounts(blocks)
@@ -54,6 +57,17 @@ def lost_rows(blocks: pa.Table, losers: Losers) -> pa.Table:
     cut = np.append(True, cell[1:] != cell[:-1] + 1)
     cut |= np.append(True, losers.block[order][1:] != losers.block[order][:-1])
     return _runs(blocks, losers, order, np.flatnonzero(cut), distinct[trait[order]], amount[order])
+
+
+def _are_open(blocks: pa.Table, open_from: Mapping[int, int]) -> Bools:
+    """Which of ``blocks`` may miss readings of batches that are recorded already."""
+    if not open_from:
+        return np.zeros(len(blocks), bool)
+    lengths, inverse = np.unique(blocks["interval_s"].to_numpy(), return_inverse=True)
+    never = np.iinfo(np.int64).max
+    since = np.array([open_from.get(block_span_s(int(i)), never) for i in lengths], np.int64)
+    start_s = blocks["start"].cast(pa.int64()).to_numpy() // 1_000_000
+    return np.asarray(start_s >= since[inverse.reshape(-1)], bool)
 
 
 def _few(rows: Ints) -> tuple[Ints, Ints]:
@@ -159,20 +173,17 @@ def lost_strips(strips: Strips, ids: MeterIds, kinds: Kinds) -> pa.Table:
 def as_of(lake: Lake, at: int | datetime, meters: tuple[str, str] | None = None) -> pa.Table:
     """Blocks of the lake as they were at a version or moment, from blocks and record; sorted by key.
 
+    A batch of the log counts from its acknowledgement, asked for a version from the seal that recorded it.
     ``meters`` limits the answer to ids within the closed range.
     """
-    known = Delivered.read(lake)
     newest = lake.snapshot()
-    version = at if isinstance(at, int) else known.version_at(at)
-    if not 0 <= version <= newest.version:
-        raise NotFound(f"{lake.url} has versions 0 to {newest.version}, not {version}")
-    blocks = [
-        _within(lake.blocks(file, meters=meters), meters)
-        for file in newest.files
-        if meters is None or (file.meters[0] <= meters[1] and meters[0] <= file.meters[1])
-    ]
+    known = Delivered.read(lake)
+    if isinstance(at, int) and not 0 <= at <= newest.version:
+        raise NotFound(f"{lake.url} has versions 0 to {newest.version}, not {at}")
+    blocks = [_within(rows, meters) for rows in current(lake, newest, meters)]
     lost = _within(lake.records("superseded", meters), meters)
-    return Candidates(known, concat(blocks, BLOCK_SCHEMA), lost).blocks(known.visible(version))
+    visible = known.visible(at) if isinstance(at, int) else known.visible_at(at)
+    return Candidates(known, concat(blocks, BLOCK_SCHEMA), lost).blocks(visible)
 
 
 class Candidates:
@@ -220,22 +231,35 @@ class Candidates:
             mine = mine.set_column(place, SUPERSEDED_SCHEMA.field("amounts"), lists)
             self._piles.append(strips_of(mine, self.ids, self.kinds, self.known.senders))
 
-    def _pile(self, visible: frozenset[int]) -> Pile:
+    @property
+    def strips(self) -> Strips:
+        """All candidates."""
+        return Strips.concat(self._piles)
+
+    def add(self, strips: Strips) -> None:
+        """Add candidates, of meters and kinds numbered by ``ids`` and ``kinds``."""
+        self._piles.append(strips)
+
+    def _pile(self, visible: Container[int]) -> Pile:
         seen = np.array([kind.delivery in visible for kind in self.kinds.table], bool)
-        strips = Strips.concat(self._piles)
+        strips = self.strips
         if len(strips):
             strips = strips.where(seen[strips.kind])
-        return Pile(strips, self.kinds, self.ids.texts(), frozenset(), self.known.landed)
+        return Pile(strips, self.kinds, self.ids.texts(), frozenset(), self.known.order)
 
-    def blocks(self, visible: frozenset[int]) -> pa.Table:
+    def blocks(self, visible: Container[int]) -> pa.Table:
         """Fold the candidates of ``visible`` deliveries in the order of their landing; sorted by key."""
-        tables = [BLOCK_SCHEMA.empty_table()]
+        return self.settled(visible)[0]
+
+    def settled(self, visible: Container[int]) -> tuple[pa.Table, Strips]:
+        """Fold like `blocks`; return also the strips that lie beside the phase of their block."""
+        tables, beside = [BLOCK_SCHEMA.empty_table()], []
         for grid in self._pile(visible).grids():
-            grid.settle_offsets(Strips.empty())
+            beside.append(grid.settle_offsets(Strips.empty()))
             tables += [slab.blocks for slab in grid.slabs(Strips.empty())]
         blocks = pa.concat_tables(tables)
         blocks = blocks.filter(pc.greater(blocks["filled"], 0))
-        return sort_blocks(blocks)
+        return sort_blocks(blocks), Strips.concat(beside)
 
 
 def _within(rows: pa.Table, meters: tuple[str, str] | None) -> pa.Table:

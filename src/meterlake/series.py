@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from meterlake.blocks import flat_amounts
 from meterlake.intervals import DAY_S, is_local_day
 from meterlake.merge import SERIES_SCHEMA
+from meterlake.pending import MOVES, current
 from meterlake.spool import concat
 from meterlake.strips import MISSING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from meterlake.ports import Lake, Registry, Snapshot
 
 
-def series_of(blocks: pa.Table) -> pa.Table:
-    """Rows of SERIES_SCHEMA for sorted blocks; ``gained`` counts every filled slot."""
+def series_of(blocks: pa.Table, gained: pa.Array | None = None) -> pa.Table:
+    """Rows of SERIES_SCHEMA for blocks; ``gained`` says how many slots of each are new, else all that it fills."""
     amounts, borders = flat_amounts(blocks)
     filled = np.append(False, amounts != MISSING).cumsum()[borders]
     at = np.flatnonzero(amounts != MISSING)
@@ -29,11 +30,11 @@ def series_of(blocks: pa.Table) -> pa.Table:
     start = blocks["start"].cast(pa.int64()).to_numpy() // 1_000_000 + blocks["offset_s"].to_numpy()
     rows = blocks.select(["meter_id", "channel", "interval_s"])
     for name, values in (
-        ("first_s", start + first * interval),
-        ("last_s", start + last * interval),
-        ("gained", blocks["filled"].to_numpy().astype(np.int64)),
+        ("first_s", pa.array(start + first * interval)),
+        ("last_s", pa.array(start + last * interval)),
+        ("gained", blocks["filled"].cast(pa.int64()) if gained is None else gained),
     ):
-        rows = rows.append_column(SERIES_SCHEMA.field(name), pa.array(values))
+        rows = rows.append_column(SERIES_SCHEMA.field(name), values)
     return summed(rows)
 
 
@@ -47,7 +48,7 @@ def summed(rows: pa.Table) -> pa.Table:
 
 def recount(lake: Lake, snapshot: Snapshot) -> pa.Table:
     """Rows of SERIES_SCHEMA for the whole lake, counted from its blocks."""
-    parts = [series_of(lake.blocks(file)) for file in snapshot.files]
+    parts = [series_of(blocks) for blocks in current(lake, snapshot)]
     return summed(concat(parts, SERIES_SCHEMA))
 
 
@@ -67,7 +68,7 @@ def resettle(lake: Lake, registry: Registry) -> None:
     operations = lake.records("operations")
     made = dict(zip(operations["version"].to_pylist(), operations["operation"].to_pylist(), strict=True))
     missing = range(known + 1, snapshot.version + 1)
-    if all(made.get(version) == "compact" for version in missing):
+    if all(made.get(version) in MOVES for version in missing):
         for version in missing:
             registry.update_series(SERIES_SCHEMA.empty_table(), version)
     else:

@@ -255,7 +255,7 @@ def sheet_of(table: pa.Table, channels: Channels) -> Sheet:
     rows["delivery"] = _fixed_or(_one(table["delivery"]), "i4", -1)
     rows["edited"] = np.where(rows["quality"] == EDITED, rows["filled"], 0)
     rows["estimated"] = np.where(rows["quality"] >= ESTIMATED, rows["filled"], 0)
-    if "qualities" in table.column_names:
+    if (rows["quality"] < 0).any() and "qualities" in table.column_names:
         mixed = _qualities(table, rows)
         owner = np.repeat(np.arange(len(mixed.rows)), np.diff(mixed.borders))
         for name, those in (("edited", mixed.items == EDITED), ("estimated", mixed.items >= ESTIMATED)):

@@ -1,7 +1,7 @@
 """SQL over a lake: DuckDB, read only, over views that speak of readings and days instead of blocks.
 
 Views: ``readings(meter, channel, start, seconds, value, quality, received_at, source)``, a row a filled
-slot; ``blocks``, as stored; ``days(meter, channel, day, value, filled, expected)``, a row a UTC day (of
+slot; ``blocks``, as stored, with those that wait to be folded into files in their place; ``days(meter, channel, day, value, filled, expected)``, a row a UTC day (of
 several lengths that a meter-channel has on a day it is the longest); ``meters`` and ``service_points``, as
 the registry has them; ``deliveries``, what arrived when.
 """
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from meterlake.blocks import BLOCK_SCHEMA
+from meterlake.blocks import BLOCK_SCHEMA, KEY
 from meterlake.errors import Invalid
+from meterlake.pending import pending
 from meterlake.readings import QUALITY_NAMES
 from meterlake.registry import SHAPES
 
@@ -34,6 +35,11 @@ BLOCK_FOLDER: Final = "interval_blocks"
 
 _VALUE: Final = "CAST({} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6))"
 _NAMES: Final = ", ".join(f"'{name}'" for name in QUALITY_NAMES)
+
+BLOCKS_OVER: Final = f"""
+CREATE VIEW blocks AS
+SELECT * FROM stored ANTI JOIN pending USING ({", ".join(KEY)}) UNION ALL SELECT * FROM pending
+"""  # noqa: S608 - the text is all ours
 
 READINGS: Final = f"""
 CREATE VIEW readings AS
@@ -114,15 +120,21 @@ def _check_select(duckdb: Any, query: str) -> None:
 
 def _register(connection: Any, lake: Lake, registry: Registry | None) -> None:
     """Make the views. Files are read by pyarrow, which knows every encoding that they are written in."""
-    files = lake.snapshot().files
+    snapshot = lake.snapshot()
+    files, waiting = snapshot.files, pending(lake, snapshot)
     folder = Path(lake.url) / BLOCK_FOLDER
     connection.execute("SET python_enable_replacements = false")
     if files and folder.is_dir():
         paths = [str(folder / file.path) for file in files]
-        connection.register("blocks", pads.dataset(paths, schema=BLOCK_SCHEMA, format="parquet"))
+        stored = pads.dataset(paths, schema=BLOCK_SCHEMA, format="parquet")
     else:
-        tables = [lake.blocks(file) for file in files]
-        connection.register("blocks", pa.concat_tables(tables) if tables else BLOCK_SCHEMA.empty_table())
+        stored = pa.concat_tables([BLOCK_SCHEMA.empty_table(), *(lake.blocks(file) for file in files)])
+    if len(waiting):
+        connection.register("stored", stored)
+        connection.register("pending", waiting)
+        connection.execute(BLOCKS_OVER)
+    else:
+        connection.register("blocks", stored)
     connection.register("deliveries", lake.records("deliveries"))
     for name in ("meters", "service_points"):
         table = SHAPES[name].schema.empty_table() if registry is None else registry.table(name)

@@ -1,4 +1,4 @@
-"""Take a load back: its deliveries are withdrawn, and each slot falls to the greatest reading that stands.
+"""Take a load or a batch back: its deliveries are withdrawn, and each slot falls to the greatest reading that stands.
 
 Nothing is erased: what the load had won goes into the record, so that every earlier version can still be
 asked for, and no replay of the load's files brings it back.
@@ -20,6 +20,7 @@ from meterlake.errors import ConcurrentCommit, Invalid, NotFound
 from meterlake.intervals import block_span_s
 from meterlake.landing import put_by_month
 from meterlake.ledger import LOST_SCHEMA, Delivered, operation_row, superseded
+from meterlake.pending import folded
 from meterlake.ports import Change
 from meterlake.record import Candidates, lost_strips
 from meterlake.spool import concat
@@ -48,16 +49,18 @@ class UndoReceipt:
 
 
 def undo(lake: Lake, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
-    """Withdraw the deliveries of a load as a new version.
+    """Withdraw the deliveries of a load, or an accepted batch by its id, as a new version.
+
+    Readings of a batch that are not sealed yet hold no slot from then on.
 
     Raises:
-        NotFound: no such load.
+        NotFound: no such load, or no such batch that a seal has recorded.
         Invalid: it has been undone already.
 
     """
     started = time.monotonic()
     while True:
-        base = lake.snapshot()
+        base = lake.snapshot() if dry_run else folded(lake)
         known = Delivered.read(lake)
         gone = _deliveries(lake, load_id)
         receipt = UndoReceipt(load_id, dry_run, version=base.version)
@@ -77,7 +80,7 @@ def undo(lake: Lake, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
         records = {
             "superseded": superseded(concat(lost, LOST_SCHEMA), receipt.version),
             "operations": operation_row(
-                "undo", load_id, receipt.version, time.time_ns() // 1000, receipt.to_json()
+                "undo", load_id, receipt.version, known.next_us(time.time_ns() // 1000), receipt.to_json()
             ),
         }
         change = Change(base, added, removed, f"undo:{load_id}", int.from_bytes(os.urandom(6)), records)
@@ -91,12 +94,12 @@ def undo(lake: Lake, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
 def _deliveries(lake: Lake, load_id: str) -> Ints:
     operations = lake.records("operations")
     mine = operations.filter(pc.equal(operations["load_id"], load_id))["operation"].to_pylist()
-    if "load" not in mine:
-        raise NotFound(f"no load {load_id}: `meterlake loads` lists them")
-    if "undo" in mine:
-        raise Invalid(f"load {load_id} has been undone already; load its files again to bring it back")
     deliveries = lake.records("deliveries")
     numbers: Ints = deliveries.filter(pc.equal(deliveries["load_id"], load_id))["number"].to_numpy()
+    if not len(numbers):
+        raise NotFound(f"no load {load_id}: `meterlake loads` lists them; a batch is known once it is sealed")
+    if "undo" in mine:
+        raise Invalid(f"{load_id} has been undone already; load or send it again to bring it back")
     return numbers
 
 
@@ -121,8 +124,7 @@ def _without(
     ends = pc.min_max(held["meter_id"]).as_py()
     lost = _of_blocks(lake.records("superseded", (ends["min"], ends["max"])), held)
     candidates = Candidates(known, held, lost)
-    standing = known.visible(lake.snapshot().version) - set(gone.tolist())
-    rebuilt = candidates.blocks(standing)
+    rebuilt = candidates.blocks(known.standing.without(set(gone.tolist())))
     strips = candidates.current
     numbers = np.array([kind.delivery for kind in candidates.kinds.table])
     gave_up = strips.where(np.isin(numbers[strips.kind], gone))

@@ -70,7 +70,13 @@ def test_only_the_very_text_opens(keys):
     ring.asked(text)
     prefix, id_, secret = text.split("_", 2)
     wrong = ["", "mlk", "mlk_", secret, f"{prefix}_{id_}", f"{prefix}_{id_}_", f"{prefix}_{id_}_{secret}x"]
-    wrong += [f"xyz_{id_}_{secret}", f"{prefix}_0{id_[1:]}x_{secret}", f"{prefix}__{secret}", text.upper(), "mlk_é_ü"]
+    wrong += [
+        f"xyz_{id_}_{secret}",
+        f"{prefix}_0{id_[1:]}x_{secret}",
+        f"{prefix}__{secret}",
+        text.upper(),
+        "mlk_é_ü",
+    ]
     for other in wrong:
         assert ring.kept(other) is None
         with pytest.raises(Denied):

@@ -26,6 +26,7 @@ DATA = {
 KERNELS = {"blocks", "fold", "merge", "slots", "usage", "meters"}
 """Pure functions of Arrow tables and arrays: no reading, no clock, no port."""
 EDGES = {
+    "api",
     "cli",
     "demo",
     "doctor",

@@ -194,8 +194,11 @@ def test_values_longer_than_the_step_are_refused():
     questions = Questions(lake_of(daily))
     with pytest.raises(Invalid, match=r"every 24 h.*by day"):
         questions.history("m", "2024-03-29", "2024-03-31", step="hour")
-    with pytest.raises(Invalid, match="by day"):
-        questions.fleet("2024-03-29", "2024-03-31", step="hour")
+    for step in ("15min", "hour"):
+        with pytest.raises(Invalid, match="by day"):
+            questions.fleet("2024-03-29", "2024-03-31", step=step)
+    with pytest.raises(Invalid, match=r"every 30 min.*15min"):
+        Questions(lake_of(READINGS)).history("shop", "2024-03-29", "2024-03-30", step="15min")
 
 
 def test_the_billed_length_counts_before_a_longer_one():
@@ -207,7 +210,9 @@ def test_the_billed_length_counts_before_a_longer_one():
     span = (START, START + DAY)
     asked = single.Asked(id="m", start=span[0], stop=span[1], zone="UTC", step="day")
     for billed, total in ((None, 2400), (900, 96)):
-        (listing,) = single.history(questions._view(), [Piece("m", span, (span,), billed)], asked).listings
+        (listing,) = single.history(
+            questions._states.files(), [Piece("m", span, (span,), billed)], asked
+        ).listings
         assert listing.amount.tolist() == [total]
 
 

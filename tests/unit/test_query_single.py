@@ -45,8 +45,9 @@ def readings_of(draw, interval, start, days, meter="m1", channel=CHANNEL):
 def bucket(start, zone, step):
     """What a step is called in local time; a clock change cuts an hour."""
     local = datetime.fromtimestamp(start, ZoneInfo(zone))
-    if step == "hour":
-        return (local.date(), local.hour, local.utcoffset())
+    if step in {"15min", "hour"}:
+        quarter = local.minute // 15 if step == "15min" else 0
+        return (local.date(), local.hour, quarter, local.utcoffset())
     return local.date() if step == "day" else (local.year, local.month)
 
 
@@ -62,10 +63,11 @@ def naive_steps(readings, zone, step, span):
 
 
 @COMMON
-@given(st.data(), st.sampled_from(ZONES), st.sampled_from(["hour", "day", "month"]))
+@given(st.data(), st.sampled_from(ZONES), st.sampled_from(["15min", "hour", "day", "month"]))
 def test_steps_are_the_sums_of_their_readings_in_any_zone(data, zone, step):
     start = data.draw(st.sampled_from([SPRING, AUTUMN]))
-    readings = data.draw(readings_of(data.draw(st.sampled_from([900, 1800, 3600])), start, 5))
+    lengths = [300, 900] if step == "15min" else [900, 1800, 3600]
+    readings = data.draw(readings_of(data.draw(st.sampled_from(lengths)), start, 5))
     lake = lake_of(readings, data.draw(st.sampled_from([(), (start + DAY, start + 3 * DAY)])))
     low = start + data.draw(st.integers(-DAY, 2 * DAY))
     high = low + data.draw(st.integers(1, 4 * DAY))
@@ -208,3 +210,13 @@ def test_beats_within_a_full_quarter_hour_series_change_no_total():
     assert figure.amount == 2 * 17_280
     assert figure.passport.filled == figure.passport.expected == 2 * 96 - 1 + 180
     assert before.passport.filled == 0
+
+
+def test_a_quarter_hour_is_the_sum_of_its_beats():
+    beats = [Reading("m1", CHANNEL, 5, SPRING + k * 5, k) for k in range(720)]
+    questions = Questions(lake_of(beats))
+    span = (datetime.fromtimestamp(SPRING, UTC), datetime.fromtimestamp(SPRING + 3600, UTC))
+    (listing,) = questions.history("m1", *span, step="15min").listings
+    wanted = [sum(range(k * 180, (k + 1) * 180)) for k in range(4)]
+    assert (listing.amount.tolist(), listing.filled.tolist()) == (wanted, [180] * 4)
+    assert questions.fleet(*span, step="15min").to_arrow()["amount"].to_pylist() == wanted

@@ -19,22 +19,33 @@ import re
 import time
 import uuid
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
-from meterlake.adapters.files import FileReader, file_size, fsync_dir, write_blocks, write_rows
+from meterlake.adapters.delta_records import (
+    HOOKS,
+    SWEEP_AFTER_S,
+    RowCache,
+    SideTable,
+    make_side_table,
+    make_table,
+    open_table,
+    refresh,
+    sync_log,
+)
+from meterlake.adapters.files import FileReader, file_size, fsync_dir, write_blocks
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, Conflict, Invalid, NotFound
 from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 BLOCKS: Final = "interval_blocks"
@@ -43,16 +54,9 @@ NUMBERS: Final = "numbers"
 FORMAT: Final = 1
 FINAL: Final = "-final"
 """In the name of a file that compaction wrote."""
-LANDING: Final = pa.schema([pa.field("commit_app", pa.string()), pa.field("commit_number", pa.int64())])
-TABLE_SETTINGS: Final = {
-    "delta.checkpointInterval": "20",
-    "delta.logRetentionDuration": "interval 3650 days",
-    "delta.deletedFileRetentionDuration": "interval 30 days",
-}
-HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+LATER: Final = ("pending_blocks",)
+"""Side tables that older lakes lack; they are made when such a lake is opened."""
 _ADDED: Final = re.compile(r'"path":"([^"]+\.parquet)"')
-SWEEP_AFTER_S: Final = 24 * 3600
-"""Files that no commit names are removed when this old: no commit takes so long."""
 
 
 class DeltaLake:
@@ -74,7 +78,14 @@ class DeltaLake:
         if settings.get("format") != FORMAT:
             raise Invalid(f"{folder}/lake.json is of format {settings.get('format')}, not {FORMAT}")
         self.buckets = int(settings["buckets"])
-        self._tables = {name: _open(folder / name) for name in (BLOCKS, *RECORD_SCHEMAS)}
+        self._table = open_table(folder / BLOCKS)
+        for name in LATER:
+            if not (folder / name).exists():
+                make_side_table(folder / name)
+        cache = RowCache()
+        self._sides = {
+            name: SideTable(folder / name, self._reader, cache, self._has_landed) for name in RECORD_SCHEMAS
+        }
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the newest state, or an earlier one; NotFound where it is not kept."""
@@ -94,7 +105,7 @@ class DeltaLake:
         known = self._snapshot
         if known is not None and not self._has_commit(known.version + 1):
             return known
-        table = self._tables[BLOCKS]
+        table = self._table
         table.update_incremental()
         if known is None or known.version != table.version():
             self._snapshot = known = Snapshot(table.version(), _data_files(table))
@@ -131,8 +142,8 @@ class DeltaLake:
         with self._lock:
             for name, rows in change.records.items():
                 if len(rows):
-                    self._append(name, rows, change)
-            table = self._tables[BLOCKS]
+                    self._sides[name].append(rows, change.app, change.number)
+            table = self._table
             self._check_base(change)
             actions = [_add(file) for file in change.added] + [_remove(file) for file in change.removed]
             try:
@@ -151,11 +162,11 @@ class DeltaLake:
             except CommitFailedError as error:
                 raise ConcurrentCommit(f"{self.url}: another commit landed first: {error}") from error
             table.update_incremental()
-            _sync_log(self.folder / BLOCKS, table.version())
+            sync_log(self.folder / BLOCKS, table.version())
             return int(table.version())
 
     def _check_base(self, change: Change) -> None:
-        table = self._tables[BLOCKS]
+        table = self._table
         table.update_incremental()
         if table.version() != change.base.version:
             raise ConcurrentCommit(
@@ -164,45 +175,19 @@ class DeltaLake:
         if table.transaction_version(change.app) == change.number:
             raise Conflict(f"{change.app} attempt {change.number} has landed already")
 
-    def _append(self, name: str, rows: pa.Table, change: Change) -> None:
-        """Write rows of one attempt to a side table; they count once the attempt has landed."""
-        named = rows.append_column(
-            LANDING.field("commit_app"), pa.array([change.app] * len(rows), pa.string())
-        )
-        named = named.append_column(
-            LANDING.field("commit_number"), pa.array([change.number] * len(rows), pa.int64())
-        )
-        path = self.folder / name / f"{uuid.uuid4().hex}.parquet"
-        write_rows(named, path)
-        stats = _stats(named)
-        add = AddAction(path.name, file_size(path), {}, _now_ms(), True, stats)
-        _retry(self._tables[name], [add], [])
-        _sync_log(self.folder / name, self._tables[name].version())
-
     def records(self, name: str, meters: tuple[str, str] | None = None) -> pa.Table:
         """Return rows of a side table whose commit has landed, at least those within the range of meters."""
+        side = self._sides[name]
         with self._lock:
-            table = self._tables[name]
-            table.update_incremental()
-            self._tables[BLOCKS].update_incremental()
-            entries = pa.table(table.get_add_actions(flatten=True))
-        parts = []
-        low = entries["min.meter_id"].to_pylist() if "min.meter_id" in entries.schema.names else None
-        high = entries["max.meter_id"].to_pylist() if low is not None else None
-        for i, path in enumerate(entries["path"].to_pylist()):
-            if meters and low and high and low[i] is not None and (high[i] < meters[0] or low[i] > meters[1]):
-                continue
-            rows = self._reader.read_rows(self.folder / name / path, RECORD_SCHEMAS[name], LANDING)
-            if len(rows) and self._has_landed(
-                rows["commit_app"][0].as_py(), rows["commit_number"][0].as_py()
-            ):
-                parts.append(rows.select(RECORD_SCHEMAS[name].names))
-        return pa.concat_tables(parts) if parts else RECORD_SCHEMAS[name].empty_table()
+            listing = side.listing()
+            refresh(self._table, self.folder / BLOCKS)
+            state = self._table.version()
+        return side.rows(listing, state, meters)
 
     def _has_landed(self, app: str, number: int) -> bool:
         if self._landed.get(app) != number:
             with self._lock:
-                landed = self._tables[BLOCKS].transaction_version(app)
+                landed = self._table.transaction_version(app)
             if landed is None:
                 return False
             self._landed[app] = landed
@@ -210,7 +195,7 @@ class DeltaLake:
 
     def reserve(self, count: int) -> int:
         """Reserve ``count`` delivery numbers for ever; return the first."""
-        table = self._tables["deliveries"]
+        table = self._sides["deliveries"].table
         with self._lock:
             while True:
                 table.update_incremental()
@@ -229,7 +214,7 @@ class DeltaLake:
                 return int(used) + 1
 
     def sweep(self, *, now_s: float | None = None) -> list[str]:
-        """Remove block files that no commit names and that are a day old; return their paths."""
+        """Remove files that no commit names and that are a day old; return the paths of those of blocks."""
         limit = (time.time() if now_s is None else now_s) - SWEEP_AFTER_S
         log = sorted((self.folder / BLOCKS / "_delta_log").glob("*.json"))
         named = {name for path in log for name in _ADDED.findall(path.read_text())}
@@ -239,51 +224,42 @@ class DeltaLake:
             if path.parent.name != "_delta_log" and name not in named and path.stat().st_mtime < limit:
                 path.unlink()
                 gone.append(name)
+        with self._lock:
+            for side in self._sides.values():
+                side.sweep()
         return gone
+
+    def gather(self, folded_through: int, *, now_s: float | None = None) -> int:
+        """Write the many small files of the side tables anew as few; return how many files went.
+
+        Pending blocks of versions up to ``folded_through`` are in the files by now and go.
+        """
+
+        def needed(rows: pa.Table) -> pa.Table:
+            return rows.filter(pc.greater(rows["version"], folded_through))
+
+        now = time.time() if now_s is None else now_s
+        with self._lock:
+            refresh(self._table, self.folder / BLOCKS)
+            return sum(
+                side.gather(now, needed if name == "pending_blocks" else None)
+                for name, side in self._sides.items()
+            )
 
 
 def _make(folder: Path, buckets: int) -> None:
     if buckets < 1 or buckets > 1024 or buckets & (buckets - 1):
         raise Invalid(f"--buckets {buckets}: take a power of two from 1 to 1024")
     folder.mkdir(parents=True, exist_ok=True)
-    schemas = {BLOCKS: BLOCK_SCHEMA}
-    for name, schema in RECORD_SCHEMAS.items():
-        schemas[name] = pa.schema([*schema, *LANDING])
-    for name, schema in schemas.items():
-        create_table_with_add_actions(
-            str(folder / name), Schema.from_arrow(schema), [], mode="ignore", configuration=TABLE_SETTINGS
-        )
+    make_table(folder / BLOCKS, BLOCK_SCHEMA)
+    for name in RECORD_SCHEMAS:
+        make_side_table(folder / name)
     temporary = folder / f".lake-{uuid.uuid4().hex}.json"
     temporary.write_text(json.dumps({"format": FORMAT, "buckets": buckets}) + "\n")
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(folder / "lake.json")
     fsync_dir(folder)
-
-
-def _open(path: Path) -> DeltaTable:
-    try:
-        return DeltaTable(str(path))
-    except TableNotFoundError as error:
-        raise NotFound(f"{path} is missing: restore it or make a new lake") from error
-
-
-def _retry(table: DeltaTable, actions: list[Any], transactions: list[Transaction]) -> None:
-    """Append to a side table, again until it lands: appends to these never collide."""
-    while True:
-        table.update_incremental()
-        try:
-            table.create_write_transaction(
-                actions,
-                "append",
-                table.schema(),
-                commit_properties=CommitProperties(app_transactions=transactions),
-                post_commithook_properties=HOOKS,
-            )
-        except CommitFailedError:
-            continue
-        table.update_incremental()
-        return
 
 
 def _data_files(table: DeltaTable) -> tuple[DataFile, ...]:
@@ -328,25 +304,8 @@ def _remove(file: DataFile) -> RemoveAction:
     return RemoveAction(file.path, True, _now_ms(), file.bytes, {})
 
 
-def _stats(rows: pa.Table) -> str:
-    stats: dict[str, Any] = {"numRecords": len(rows)}
-    if "meter_id" in rows.schema.names:
-        ends = cast("Mapping[str, str]", pc.min_max(rows["meter_id"]).as_py())
-        stats["minValues"] = {"meter_id": ends["min"]}
-        stats["maxValues"] = {"meter_id": ends["max"]}
-    return json.dumps(stats)
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _sync_log(folder: Path, version: int) -> None:
-    """Make the commit of ``version`` survive a power cut."""
-    log = folder / "_delta_log"
-    with (log / f"{version:020d}.json").open("rb") as file:
-        os.fsync(file.fileno())
-    fsync_dir(log)
 
 
 _CONFORMS: type[Lake] = DeltaLake

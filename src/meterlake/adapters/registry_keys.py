@@ -66,7 +66,9 @@ class SqlKeys:
             raise Conflict("this key is there already; make another one") from error
         except SQLAlchemyError as error:
             why = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise MeterlakeError(f"the keys in the registry: {why}; check that its database is there") from error
+            raise MeterlakeError(
+                f"the keys in the registry: {why}; check that its database is there"
+            ) from error
 
     def create(self, stored: StoredKey) -> None:
         """Keep a new key; Conflict where its id or its secret is taken."""

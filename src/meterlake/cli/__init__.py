@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from meterlake import __version__
-from meterlake.cli import ask, bring, play, tend
+from meterlake.cli import ask, bring, night, play, serve, tend
 from meterlake.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ app = typer.Typer(
 COMMANDS: Final = (
     bring.demo, bring.init, bring.load, ask.history, ask.usage, ask.snapshot, ask.fleet, ask.top, ask.sql, tend.loads,
     tend.quarantine, tend.undo, tend.check, tend.compact, tend.feeds, tend.doctor, bring.simulate,
-    play.stream,
+    night.batch, night.runs, night.retain,
+    play.stream, serve.serve,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(
     bring.registry_commands, name="registry", help="Customers, service points and meters, in and out."
 )
+app.add_typer(serve.keys_commands, name="keys", help="Keys of those who may ask and send.")
 
 
 def _version(wanted: bool) -> None:

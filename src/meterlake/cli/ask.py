@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A service point, else a meter.")]
 Step = Annotated[
-    str, typer.Option("--step", metavar="interval|hour|day|month", help="Length of what is listed.")
+    str, typer.Option("--step", metavar="interval|15min|hour|day|month", help="Length of what is listed.")
 ]
 Digits = Annotated[
     int, typer.Option("--region-digits", metavar="N", help="Digits of the geohash that make a region.")

@@ -58,7 +58,7 @@ Bools = npt.NDArray[np.bool_]
 class ParquetReadings:
     """A Parquet file of readings or of blocks, being read; iterate once."""
 
-    file: pq.ParquetFile
+    file: pq.ParquetFile | None
     options: ReadOptions
     origin: Origin
     ids: MeterIds
@@ -70,16 +70,18 @@ class ParquetReadings:
 
     def __iter__(self) -> Iterator[Parsed]:
         """Parsed batches, in the order of the rows."""
+        assert self.file is not None, "batches that come otherwise are given to `rows`"
         line = 1
         names = list(self.columns.values()) or BLOCK_SCHEMA.names
         for batch in self.file.iter_batches(BATCH if self.columns else BATCH // 16, columns=names):
             if self.columns:
-                yield self._readings(batch, line)
+                yield self.rows(batch, line)
             else:
                 yield parse_blocks(batch, line, self.origin, self.ids, self.kinds)
             line += len(batch)
 
-    def _readings(self, batch: pa.RecordBatch, line: int) -> Parsed:
+    def rows(self, batch: pa.RecordBatch, line: int) -> Parsed:
+        """Read one batch of readings whose first row is number ``line``."""
         column = {role: batch.column(name) for role, name in self.columns.items()}
         n = len(batch)
         reason = np.zeros(n, np.int64)
@@ -193,18 +195,16 @@ class ParquetReadings:
             phase = utc_to_local(self.options.zone, begin) % DAY_S
             days = np.isin(interval, LOCAL_DAYS_S)
             key = np.where(days, 1 + phase * 4 + interval // 3600 - 23, 0)
-        codes = np.zeros(len(word), np.int32)
         mine = np.flatnonzero(used)
-        if not len(mine):
-            return codes
-        traits, inverse = np.unique(np.stack([word, key, sent], axis=1)[mine], axis=0, return_inverse=True)
+        codes = np.zeros(len(word), np.int32)
+        traits, inverse = _distinct(np.stack([word, key, sent], axis=1)[mine])
         table = [
             self.kinds.code(
                 kind_of(meanings[w], self.origin, k, stamp_us=None if s < 0 else s, per_line=True)
             )
             for w, k, s in traits.tolist()
         ]
-        codes[mine] = np.array(table, np.int32)[inverse.reshape(-1)]
+        codes[mine] = np.array(table, np.int32)[inverse]
         return codes
 
 
@@ -228,6 +228,18 @@ def read(
     if set(BLOCK_SCHEMA.names) <= set(names):
         _check_blocks(file.schema_arrow, name)
         return ParquetReadings(file, options, origin, ids, kinds, {})
+    return ParquetReadings(file, options, origin, ids, kinds, _columns_of(names, options, name))
+
+
+def arrow_readings(
+    schema: pa.Schema, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds
+) -> ParquetReadings:
+    """Reader of batches of ``schema``, which has the columns of Parquet readings; BadFile where it has not."""
+    return ParquetReadings(None, options, origin, ids, kinds, _columns_of(schema.names, options, "the body"))
+
+
+def _columns_of(names: list[str], options: ReadOptions, name: str) -> dict[str, str]:
+    """Column by role; BadFile where readings need more."""
     columns = {role: options.map[role] for role in options.map if role in _NAMES}
     for role, known in _NAMES.items():
         hit = next((text for text in known if text in names), None)
@@ -240,7 +252,7 @@ def read(
             f"{name}: has columns {', '.join(names)}; expected {_EXPECTED}{', '.join(BLOCK_SCHEMA.names)}; "
             "name others with --map meter=…,time=…,value=…"
         )
-    return ParquetReadings(file, options, origin, ids, kinds, columns)
+    return columns
 
 
 def _check_blocks(schema: pa.Schema, name: str) -> None:
@@ -262,6 +274,21 @@ def _note(reason: Ints, rows: Bools, name: str) -> None:
     reason[rows & ((reason == 0) | (reason > code))] = code
 
 
+def _distinct(rows: Ints) -> tuple[Ints, Ints]:
+    """Distinct rows and the index of each row's; cheap where most are like the row before."""
+    fresh = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))[: len(rows)]
+    distinct, inverse = np.unique(rows[fresh], axis=0, return_inverse=True)
+    return distinct, inverse.reshape(-1)[np.cumsum(fresh) - 1]
+
+
+def _present(codes: Ints) -> tuple[Ints, Ints]:
+    """Distinct small numbers, rising, and the index of each."""
+    there = np.flatnonzero(np.bincount(codes))
+    place = np.zeros(int(there[-1]) + 1 if len(there) else 0, np.int64)
+    place[there] = np.arange(len(there))
+    return there, place[codes]
+
+
 def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Ints, list[Meaning]]:
     """Number of each row's combination of words, and the meanings by number."""
     number = np.zeros(n, np.int64)
@@ -274,7 +301,7 @@ def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Int
         encoded = pc.fill_null(values.cast(pa.string()), "").dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         words = encoded.dictionary.to_pylist()
-        pairs, number = np.unique(number * len(words) + codes, return_inverse=True)
+        pairs, number = _present(number * len(words) + codes)
         texts = [(*texts[p // len(words)], words[p % len(words)]) for p in pairs.tolist()] if n else texts
     return number, [meaning_of(dict(zip(roles, text, strict=True)), defaults) for text in texts]
 

@@ -11,6 +11,7 @@ from meterlake.formats.columns import Sheet, guessed, sheet_of
 from meterlake.formats.declared import REMEDY
 from meterlake.formats.lcl import is_lcl, open_lcl
 from meterlake.formats.long import open_csv
+from meterlake.formats.ndjson import is_ndjson, open_ndjson
 from meterlake.formats.nem12 import is_nem12, open_nem12
 from meterlake.formats.wide import open_wide, value_columns
 from meterlake.strips import Rejects, Strips
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from meterlake.ids import MeterIds
     from meterlake.strips import Kinds
 
-FORMATS: Final = ("auto", "lcl", "csv", "wide", "nem12", "parquet")
+FORMATS: Final = ("auto", "lcl", "csv", "wide", "nem12", "ndjson", "parquet")
 
 
 @dataclass(slots=True)
@@ -67,6 +68,8 @@ def open_codec(head: bytes, at_end: bool, options: ReadOptions, origin: Origin, 
         return EmptyCodec("csv" if form == "auto" else form)
     if form == "nem12" or (form == "auto" and is_nem12(head)):
         return open_nem12(head, options, origin, name)
+    if form == "ndjson" or (form == "auto" and is_ndjson(head)):
+        return open_ndjson(options, origin, name)
     sheet = sheet_of(head, options, name)
     if at_end and not sheet.rows and not sheet.header:
         return EmptyCodec("csv" if form == "auto" else form)

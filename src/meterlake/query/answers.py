@@ -28,8 +28,8 @@ SHOWN: Final = 12
 
 
 def unit_of(channel: str) -> str:
-    """Base unit of ``channel``."""
-    family = channel_family(channel)
+    """Base unit of ``channel``, or of the import registers of a commodity."""
+    family = channel_family(channel) or channel_family(f"{channel}.import")
     return family.unit if family else "?"
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    Key = tuple[Hashable, ...]
+
 BUDGET_BYTES: Final = 512 << 20
 """Default budget. A file never changes, so what is kept never goes stale; it only costs memory."""
 
@@ -28,10 +30,10 @@ class Kept:
         """Start empty."""
         self._budget = budget_bytes
         self._bytes = 0
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._values: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: Hashable) -> Any:
+    def get(self, key: Key) -> Any:
         """Return the value of ``key``, or None where it is not kept."""
         with self._lock:
             found = self._values.get(key)
@@ -40,7 +42,7 @@ class Kept:
             self._values.move_to_end(key)
             return found[0]
 
-    def put(self, key: Hashable, value: Sized) -> None:
+    def put(self, key: Key, value: Sized) -> None:
         """Keep ``value``, dropping the values used longest ago where the budget is spent."""
         size = value.nbytes
         with self._lock:
@@ -51,7 +53,7 @@ class Kept:
                 _, (_, freed) = self._values.popitem(last=False)
                 self._bytes -= freed
 
-    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def made(self, key: Key, make: Callable[[], Any]) -> Any:
         """Return the value of ``key``, made now where it is not kept; two threads may both make it."""
         value = self.get(key)
         if value is None:

@@ -1,30 +1,38 @@
-"""What can be asked of a lake: how a question names its moments, its subject and its version."""
+"""What can be asked of a lake: how a question names its moments, its subject and its version.
+
+Every answer counts what was acknowledged before it was asked for, each slot once, wherever it is held; answers
+about all meters may leave out what came within the last second (`states.WHOLE_AGE_S`).
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from meterlake.errors import Invalid, NotFound
 from meterlake.exact import decimals
 from meterlake.moments import STEPS, Moment, arrow_zone, back, day_start, local_date, seconds_of, text_of
-from meterlake.ports import DataFile
 from meterlake.query import fleet as fleets
-from meterlake.query import single
+from meterlake.query import meters, single
 from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
-from meterlake.query.kept import BUDGET_BYTES, Kept
-from meterlake.query.subject import Atlas, Subject, Subjects
-from meterlake.query.view import Memory, View
+from meterlake.query.kept import BUDGET_BYTES
+from meterlake.query.places import ALWAYS
+from meterlake.query.states import States
+from meterlake.query.subject import Atlas, Subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meterlake.ports import Lake, Registry, Snapshot
+    from meterlake.live.part import LiveSource
+    from meterlake.ports import Lake, Registry
     from meterlake.query.places import Places
+    from meterlake.query.states import Version
+    from meterlake.query.subject import Subject
+    from meterlake.query.view import View
     from meterlake.slots import Array
     from meterlake.strips import Ints
 
@@ -32,82 +40,28 @@ RANGES: Final = ("1w", "1m", "3m", "6m", "1y")
 ENDS_READ: Final = 8
 """Of the files that reach furthest, so many are read to find the end of the lake."""
 
-Version = int | Moment
-
 
 class Questions:
     """The questions of one lake; keeps decoded parts of its files between them. Safe to share between threads."""
 
     def __init__(
-        self, lake: Lake, registry: Registry | None = None, *, kept_bytes: int = BUDGET_BYTES
+        self,
+        lake: Lake,
+        registry: Registry | None = None,
+        *,
+        live: LiveSource | None = None,
+        kept_bytes: int = BUDGET_BYTES,
     ) -> None:
-        """Ask ``lake``, with what ``registry`` knows of meters and places; keep at most ``kept_bytes``."""
+        """Ask ``lake`` with ``live`` laid over it, and with what ``registry`` knows of meters and places.
+
+        At most ``kept_bytes`` are kept of what was decoded.
+        """
         self._lake = lake
         self._atlas, self._subjects = Atlas(registry), Subjects(registry)
-        self._memory = Memory(Kept(kept_bytes))
-        self._now: View | None = None
+        self._states = States(lake, live, kept_bytes)
 
-    # -- versions ----------------------------------------------------------------------------------
-
-    def _view(self) -> View:
-        snapshot = self._lake.snapshot()
-        view = self._now
-        if view is None or view.version != snapshot.version:
-            self._now = view = self._snapshot_view(snapshot)
-        return view
-
-    def _snapshot_view(self, snapshot: Snapshot) -> View:
-        return View(snapshot.version, snapshot.files, self._lake.blocks, self._memory, self._deliveries)
-
-    def _deliveries(self) -> pa.Table:
-        return self._lake.records("deliveries")
-
-    def _version(self, as_of: Version) -> int:
-        if isinstance(as_of, int):
-            return as_of
-        if isinstance(as_of, str) and as_of.isdigit() and len(as_of) < 8:
-            return int(as_of)
-        from meterlake.ledger import Delivered
-
-        moment = datetime.fromisoformat(text_of(seconds_of(as_of, "UTC", "as of"), "UTC"))
-        return Delivered.read(self._lake).version_at(moment)
-
-    def _view_of(self, as_of: Version | None, meters: Sequence[str] | None = None) -> View:
-        """View of now, or of ``as_of`` for some meters (None: all) from the record."""
-        if as_of is None:
-            return self._view()
-        from meterlake import record  # loads the compiler, which no other question needs
-
-        version = self._version(as_of)
-        ranges = [None] if meters is None else [(meter, meter) for meter in sorted(set(meters))]
-        table = pa.concat_tables([record.as_of(self._lake, version, span) for span in ranges])
-        files = []
-        if len(table):
-            first, last = (pc.min_max(table["start"].cast(pa.int64())).as_py()[key] for key in ("min", "max"))
-            ids = table["meter_id"]
-            files = [
-                DataFile(
-                    "as-of",
-                    table.nbytes,
-                    len(table),
-                    (0, 1024),
-                    (ids[0].as_py(), ids[-1].as_py()),
-                    (first, last),
-                )
-            ]
-
-        def read(_: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None) -> pa.Table:
-            own = table
-            if meters is not None:
-                own = own.filter(
-                    pc.and_(
-                        pc.greater_equal(own["meter_id"], meters[0]),
-                        pc.less_equal(own["meter_id"], meters[1]),
-                    )
-                )
-            return own.select(list(columns))
-
-        return View(version, files, read, Memory(Kept()), self._deliveries)
+    def _all(self, as_of: Version | None, span: tuple[int, int]) -> View:
+        return self._states.of_all(span) if as_of is None else self._states.then(as_of, None, span)
 
     # -- one meter or service point ------------------------------------------------------------------
 
@@ -121,8 +75,8 @@ class Questions:
             id_: a service point, else a meter; ``kind`` (service_point or meter) decides where it is both.
             from_: a moment, or a date: the start of that day in ``zone``.
             to: likewise, exclusive.
-            channel: one channel; None: all that there are.
-            step: interval, hour, day or month of a clock in ``zone``.
+            channel: one channel, or ``electricity``: the sum of its import registers; None: all that there are.
+            step: interval, 15min, hour, day or month of a clock in ``zone``.
             zone: IANA name.
             gaps: ``keep`` lists empty slots too, ``drop`` leaves them out.
             kind: what the id is, where that is not clear.
@@ -135,20 +89,28 @@ class Questions:
         """
         start, stop = _span(from_, to, zone)
         who = self._subjects.subject(id_, kind)
-        view = self._view_of(as_of, [piece.meter for piece in who.pieces])
         asked = single.Asked(id=id_, start=start, stop=stop, zone=zone, step=step, channel=channel, gaps=gaps)
-        answer = single.history(view, who.pieces, asked)
+        answer = single.history(self._some(as_of, who, (start, stop)), who.pieces, asked)
+        if not answer.listings and self._states.live is not None:
+            # all that is live of it may be elsewhere in time, and says then what is expected here
+            answer = single.history(self._some(as_of, who, ALWAYS), who.pieces, asked)
         if not answer.listings:
             self._check_known(who, id_, channel)
         return answer
 
+    def _some(self, as_of: Version | None, who: Subject, span: tuple[int, int]) -> View:
+        meters = [piece.meter for piece in who.pieces]
+        return (
+            self._states.of_meters(meters, span) if as_of is None else self._states.then(as_of, meters, span)
+        )
+
     def _check_known(self, who: Subject, id_: str, channel: str | None) -> None:
         """Raise where an empty answer is the question's fault; a registered meter may simply have no readings."""
-        view = self._view()
+        view = self._some(None, who, ALWAYS)
         held = [view.nearest(piece.meter, 0) for piece in who.pieces]
         codes = {int(code) for rows in held for code in np.unique(rows.rows["channel"])}
         names = sorted(view.memory.channels.names[code] for code in codes)
-        if channel is not None and names and channel not in names:
+        if names and not any(single.asked_name(channel, name) for name in names):
             raise NotFound(f"{id_} has no channel {channel}: it has {', '.join(names)}")
         if not names and not who.registered:
             raise NotFound(
@@ -156,16 +118,18 @@ class Questions:
                 "lists those that there are"
             )
 
-    def usage(
+    def usage(  # noqa: PLR0913 - the options of one question, all by name
         self, id_: str, *, until: str | date | None = None, ranges: Sequence[str] = RANGES,
-        zone: str | None = None, kind: str | None = None, as_of: Version | None = None,
+        channel: str | None = None, zone: str | None = None, kind: str | None = None, as_of: Version | None = None,
     ) -> Usage:  # fmt: skip
         """Sums over ranges that end at ``until``, each with the sum of the equal period directly before it.
 
         Args:
             id_: a service point, else a meter.
-            until: a date, exclusive; None: the end of the lake's last complete day in the zone.
+            until: a date, exclusive; None: the end of the lake's last complete day in the zone, or of the
+                last that the live readings of the meter complete.
             ranges: a number and d, w, m or y: days, weeks, calendar months, years back.
+            channel: one channel, or ``electricity``: the sum of its import registers; None: all that there are.
             zone: IANA name; None: the service point's, else UTC.
             kind: service_point or meter, where the id is both.
             as_of: a version or a moment: the answer as it was then.
@@ -177,7 +141,7 @@ class Questions:
         """
         who = self._subjects.subject(id_, kind)
         zone = zone or who.zone
-        view = self._view_of(as_of, [piece.meter for piece in who.pieces])
+        view = self._some(as_of, who, ALWAYS)
         day = self._last_day(view, zone) if until is None else _date(until)
         stop = day_start(zone, day)
         spans = {}
@@ -187,28 +151,30 @@ class Questions:
             spans[name] = ((low, stop), (day_start(zone, back(first, name)), low))
         if not spans:
             raise Invalid(f"no ranges: write some, such as {','.join(RANGES)}")
-        channels = single.usage(view, who.pieces, spans)
+        channels = single.usage(view, who.pieces, spans, channel)
         if not channels:
-            self._check_known(who, id_, None)
+            self._check_known(who, id_, channel)
         return Usage(id=id_, zone=zone, until=stop, version=view.version, channels=channels)
 
     def _last_day(self, view: View, zone: str) -> date:
-        """Date after the last local day that is over by the last reading of the lake."""
-        whole = view
-        if view is not self._now:
-            try:
-                whole = self._snapshot_view(self._lake.snapshot(view.version))
-            except NotFound:
-                whole = view
-        return local_date(zone, whole.end(ENDS_READ))
+        """Date after the last local day that is over by the last reading of the lake, or the meter's last live one."""
+        live = None if view.overlay is None else view.overlay.end(int(time.time()))
+        try:
+            files = self._states.files(view.version)
+        except NotFound:
+            files = view
+        ends = [] if live is None else [live]
+        if files.files or live is None:
+            ends.append(files.end(ENDS_READ))
+        return local_date(zone, max(ends))
 
     # -- all meters ----------------------------------------------------------------------------------
 
     def snapshot(self, at: Moment, *, zone: str = "UTC", as_of: Version | None = None) -> Rows:
         """Value of every meter-channel in the interval that holds ``at``; null where that slot is empty."""
         moment = seconds_of(at, zone, "at")
-        view = self._view_of(as_of)
-        found = fleets.at_moment(view, moment, self._atlas.places((), 1))
+        view = self._all(as_of, (moment, moment + 1))
+        found = meters.at_moment(view, moment, self._atlas.places((), 1))
         names = _names(view)
         channel = names.take(pa.array(found.channel))
         table = pa.table(
@@ -234,7 +200,7 @@ class Questions:
         Args:
             from_: a moment, or a date in ``zone``.
             to: likewise, exclusive.
-            step: interval, hour, day or month of a clock in ``zone``.
+            step: interval, 15min, hour, day or month of a clock in ``zone``.
             by: any of channel, region and class; the channel always splits, because units differ.
             region_digits: how many characters of the geohash make a region.
             zone: IANA name.
@@ -248,7 +214,7 @@ class Questions:
         if step not in STEPS:
             raise Invalid(f"{step!r} is no step: write one of {', '.join(STEPS)}")
         where = self._atlas.places(by, region_digits)
-        view = self._view_of(as_of)
+        view = self._all(as_of, (start, stop))
         asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
         sums = fleets.fleet(view, asked)
         sums = sums.where((sums.filled > 0) | (sums.expected > 0))
@@ -285,12 +251,12 @@ class Questions:
         if n is not None and n < 1:
             raise Invalid(f"n {n}: write 1 or more")
         where = self._atlas.places(() if by == "meter" else ("region",), region_digits)
-        view = self._view_of(as_of)
-        found = fleets.totals(view, (start, stop), where)
-        found = fleets.Totals(*(column[found.filled > 0] for column in found))
+        view = self._all(as_of, (start, stop))
+        found = meters.totals(view, (start, stop), where)
+        found = meters.Totals(*(column[found.filled > 0] for column in found))
         if by == "region":
-            found = fleets.by_label(found, where, start)
-        found = fleets.largest(found, n, None if channel is None else view.memory.channels.code(channel))
+            found = meters.by_label(found, where, start)
+        found = meters.largest(found, n, None if channel is None else view.memory.channels.code(channel))
         who = _texts(found.meter) if by == "meter" else _label_column(where, 0, found.meter)
         table = pa.table(
             {

@@ -161,7 +161,7 @@ def _near(held: Held, span: tuple[int, int]) -> Held:
 
 
 def _uncovered(held: Held, billing_s: int | None) -> Held:
-    """Rows but for those that lie within a full row of a series that is taken before theirs."""
+    """Rows but for those that lie within a row of a series taken before theirs all of whose slots count."""
     rows = held.rows
     first = rows["start"] + rows["offset"]
     rank = ranks(rows["interval"], billing_s)
@@ -169,7 +169,10 @@ def _uncovered(held: Held, billing_s: int | None) -> Held:
     end = first + slots * rows["interval"]
     keep = np.ones(len(rows), bool)
     for level in np.unique(rank).tolist()[:-1]:
-        full = keep & (rank == level) & (rows["filled"] == slots)
+        before = keep & (rank < level) & (rows["filled"] > 0)
+        begun = np.searchsorted(np.sort(first[before]), end, "left")
+        free = begun == np.searchsorted(np.sort(end[before]), first, "right")
+        full = keep & free & (rank == level) & (rows["filled"] == slots)
         if full.any():
             starts, ends = np.sort(first[full]), np.sort(end[full])
             at = np.searchsorted(starts, first, "right") - 1

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from meterlake.errors import Invalid
-from meterlake.intervals import DAY_S, HOUR_S
-from meterlake.moments import borders
+from meterlake.intervals import DAY_S, HOUR_S, MINUTE_S
+from meterlake.moments import CLOCK_STEPS, borders
 from meterlake.query.answers import Figure, History, Listing
 from meterlake.query.series import LISTING, ROWS, SLOTS, Ruler, Series, series_of
 from meterlake.slots import local_day
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from meterlake.strips import Ints
 
 GAPS: Final = ("drop", "keep")
+
+_REGISTER: Final = re.compile(r"(\.\d+)?")
+"""What follows ``.import`` in the name of an import register."""
 
 Span = tuple[int, int]
 
@@ -52,6 +56,17 @@ class Asked:
     gaps: str = "drop"
 
 
+def asked_name(channel: str | None, name: str) -> str | None:
+    """Name under which readings of channel ``name`` are answered where ``channel`` is asked for; None: they are not.
+
+    ``electricity`` asked for as a whole is the sum of its import registers.
+    """
+    if channel in {None, name}:
+        return name
+    commodity, _, register = name.partition(".import")
+    return channel if commodity == channel and _REGISTER.fullmatch(register) else None
+
+
 def clip(span: Span, low: int, high: int) -> Span | None:
     """Return the part of ``span`` within ``[low, high)``, None where there is none."""
     start, stop = max(span[0], low), min(span[1], high)
@@ -69,10 +84,11 @@ def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
     need = _need(asked.step, marks)
     found: defaultdict[str, list[Listing]] = defaultdict(list)
     for piece, series in _series(view, pieces, (asked.start, asked.stop), need):
-        if asked.channel in {None, series.channel}:
+        name = asked_name(asked.channel, series.channel)
+        if name is not None:
             make = _intervals if asked.step == "interval" else _steps
-            found[series.channel].append(make(series, piece, marks, asked))
-    listings = (_joined(parts) for _, parts in sorted(found.items()))
+            found[name].append(make(series, piece, marks, asked))
+    listings = (_joined(name, parts) for name, parts in sorted(found.items()))
     return History(
         id=asked.id, zone=asked.zone, step=asked.step, start=asked.start, stop=asked.stop,
         version=view.version, listings=tuple(listings),
@@ -172,7 +188,7 @@ def _steps(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
 
 
 def _check_step(series: Series, piece: Piece, asked: Asked) -> None:
-    limit = {"hour": HOUR_S, "day": DAY_S}.get(asked.step)
+    limit = (CLOCK_STEPS | {"day": DAY_S}).get(asked.step)
     if limit is None:
         return
     units = series.units
@@ -181,48 +197,68 @@ def _check_step(series: Series, piece: Piece, asked: Asked) -> None:
     if asked.step == "day":
         long = long[~local_day(long)]
     if len(long):
-        hours = int(long.max()) // HOUR_S
+        worst = int(long.max())
+        every = f"{worst // HOUR_S} h" if worst % HOUR_S == 0 else f"{worst // MINUTE_S} min"
         raise Invalid(
-            f"{piece.meter} {series.channel} is read every {hours} h, which is longer than an {asked.step}: "
-            f"ask by day or by interval"
+            f"{piece.meter} {series.channel} is read every {every}, which is longer than the step {asked.step}: "
+            "ask by day or by interval"
         )
 
 
-def _joined(parts: Sequence[Listing]) -> Listing:
-    """One listing of several meters' parts: steps add up, intervals follow each other."""
-    if len(parts) == 1:
-        return parts[0]
-    passport = sum((part.passport for part in parts), NO_PASSPORT)
+def _joined(name: str, parts: Sequence[Listing]) -> Listing:
+    """One listing of several meters' parts: steps add up, intervals follow each other; those of registers add up."""
     first = parts[0]
+    if len(parts) == 1:
+        return first if first.channel == name else replace(first, channel=name)
+    passport = sum((part.passport for part in parts), NO_PASSPORT)
     if first.quality is None:
         return Listing(
-            channel=first.channel, start=first.start, seconds=first.seconds,
+            channel=name, start=first.start, seconds=first.seconds,
             amount=np.sum([part.amount for part in parts], axis=0),
             filled=np.sum([part.filled for part in parts], axis=0),
             expected=np.sum([part.expected for part in parts], axis=0), quality=None, passport=passport,
         )  # fmt: skip
     start, seconds, amount, filled, expected, quality = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("start", "seconds", "amount", "filled", "expected", "quality")
+        np.concatenate([getattr(part, column) for part in parts])
+        for column in ("start", "seconds", "amount", "filled", "expected", "quality")
     )
     order = np.lexsort((seconds, start))
-    return Listing(
-        channel=first.channel, start=start[order], seconds=seconds[order], amount=amount[order],
+    listing = Listing(
+        channel=name, start=start[order], seconds=seconds[order], amount=amount[order],
         filled=filled[order], expected=expected[order], quality=quality[order], passport=passport,
+    )  # fmt: skip
+    return listing if all(part.channel == name for part in parts) else _added(listing)
+
+
+def _added(listing: Listing) -> Listing:
+    """Values of one time added up, with the least of their qualities."""
+    assert listing.quality is not None, "an interval listing has qualities"
+    start, seconds = listing.start, listing.seconds
+    if not len(start):
+        return listing
+    heads = np.flatnonzero(np.append(True, (start[1:] != start[:-1]) | (seconds[1:] != seconds[:-1])))
+    return Listing(
+        channel=listing.channel, start=start[heads], seconds=seconds[heads],
+        amount=np.add.reduceat(listing.amount, heads), filled=np.maximum.reduceat(listing.filled, heads),
+        expected=np.maximum.reduceat(listing.expected, heads),
+        quality=np.maximum.reduceat(listing.quality, heads), passport=listing.passport,
     )  # fmt: skip
 
 
 def usage(
-    view: View, pieces: Sequence[Piece], ranges: Mapping[str, tuple[Span, Span]]
+    view: View, pieces: Sequence[Piece], ranges: Mapping[str, tuple[Span, Span]], channel: str | None = None
 ) -> dict[str, dict[str, tuple[Figure, Figure]]]:
-    """Sums by channel over named ranges and the period before each."""
+    """Sums by channel (None: of all) over named ranges and the period before each."""
     spans = [span for pair in ranges.values() for span in pair]
     window = (min(start for start, _ in spans), max(stop for _, stop in spans))
     marks = np.unique(np.array(spans).reshape(-1))
     found: defaultdict[str, dict[Span, tuple[int, Passport]]] = defaultdict(dict)
     for piece, series in _series(view, pieces, window, ROWS):
+        name = asked_name(channel, series.channel)
+        if name is None:
+            continue
         ruler, clips = _ruler(series, piece, marks)
-        sums = found[series.channel]
+        sums = found[name]
         for span in spans:
             part = clip(span, *piece.span)
             if part is not None:

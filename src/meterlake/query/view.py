@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
+from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
@@ -30,10 +31,12 @@ from meterlake.slots import (
 from meterlake.usage import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from meterlake.blocks import Sender
     from meterlake.ports import DataFile
     from meterlake.query.kept import Kept
+    from meterlake.query.overlay import Overlay
     from meterlake.strips import Ints
 
 SHEET_AFTER: Final = 20
@@ -42,6 +45,9 @@ SHEET_SPREAD: Final = 64
 
 The number differs by file, up to the spread, so that one question does not meet many files whose turn it is.
 """
+
+ROOM: Final = 65_536
+"""Places for the arrivals of deliveries that come after those of the lake."""
 
 Read = "Callable[[DataFile, Sequence[str] | None, tuple[str, str] | None], pa.Table]"
 
@@ -83,10 +89,10 @@ class Shelf:
 class Memory:
     """What outlives a version: decoded parts of files, the numbering of channels, arrival times."""
 
-    def __init__(self, kept: Kept) -> None:
-        """Start with nothing known."""
+    def __init__(self, kept: Kept, channels: Channels | None = None) -> None:
+        """Start with nothing known; ``channels`` go on with a numbering."""
         self.kept = kept
-        self.channels = Channels()
+        self.channels = channels or Channels()
         self.shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
         self.lock = Lock()
 
@@ -102,11 +108,15 @@ class View:
         self.version = version
         self.files = list(files)
         self.memory = memory
-        self._read = read
-        self._deliveries = deliveries
+        self.read = read
+        self.deliveries = deliveries
+        self.overlay: Overlay | None = None
+        """What lies over the files, for questions about single meters."""
         self._arrivals: Ints | None = None
         self._partitions = np.array([f.partitions for f in files], np.int64).reshape(-1, 2)
         self._starts = np.array([f.starts_us for f in files], np.int64).reshape(-1, 2) // 1_000_000
+        self.last_s = int(self._starts[:, 1].max(initial=-(2**40)))
+        """Start (s) of the last block of all files."""
 
     def files_between(self, start: int, stop: int) -> list[DataFile]:
         """Files that may hold slots of ``[start, stop)`` seconds: a slot is in the block that holds its start."""
@@ -127,10 +137,10 @@ class View:
         self, file: DataFile, columns: Sequence[str], meters: tuple[str, str] | None = None
     ) -> pa.Table:
         """Rows of a file, with the columns that only rare rows fill where one of these rows is among them."""
-        table = self._read(file, columns, meters)
+        table = self.read(file, columns, meters)
         rare = table["quality"].null_count or table["delivery"].null_count
         if rare or ("values" in columns and table["values"].null_count):
-            table = self._read(file, [*columns, *RARE_COLUMNS], meters)
+            table = self.read(file, [*columns, *RARE_COLUMNS], meters)
         return table
 
     def sheet(self, file: DataFile) -> Sheet:
@@ -159,6 +169,8 @@ class View:
 
     def page(self, file: DataFile, meter: str) -> Page:
         """Rows around ``meter`` with values: all of its own, and its neighbours' in the file."""
+        if self.overlay is not None and file is self.overlay.file:
+            return self.overlay.page
         name = meter.encode()
         page = self._kept_page(file, name)
         if page is not None:
@@ -197,6 +209,10 @@ class View:
         Rows of other days of these files come along. ``values`` says that most of their values will be
         asked for next.
         """
+        held = self._stored(meter, start, stop, values=values)
+        return held if self.overlay is None else self.overlay.over(held, meter)
+
+    def _stored(self, meter: str, start: int, stop: int, *, values: bool) -> Held:
         parts = [self._part(file, meter, values=values) for file in self.files_of(meter, start, stop)]
         parts = [part for part in parts if part.high > part.low]
         if not parts:
@@ -213,7 +229,11 @@ class View:
         return Held(rows, np.repeat(np.arange(len(parts)), sizes), at, parts)
 
     def nearest(self, meter: str, moment: int) -> Held:
-        """Block rows of ``meter`` in the file nearest to ``moment`` that has any."""
+        """Block rows of ``meter`` in the file nearest to ``moment`` that has any, and those over it."""
+        held = self._nearest(meter, moment)
+        return held if self.overlay is None else self.overlay.over(held, meter)
+
+    def _nearest(self, meter: str, moment: int) -> Held:
         own = list(
             self.files_of(meter, int(self._starts.min(initial=0)), int(self._starts.max(initial=0)) + 1)
         )
@@ -228,12 +248,38 @@ class View:
     def arrivals(self) -> Ints:
         """When each delivery was received, µs, by its number; `NEVER` for numbers that are not known."""
         if self._arrivals is None:
-            rows = self._deliveries()
+            rows = self.deliveries()
             numbers = rows["number"].to_numpy().astype(np.int64)
-            arrivals = np.full(int(numbers.max(initial=0)) + 2, NEVER)
+            arrivals = np.full(int(numbers.max(initial=0)) + ROOM, NEVER)
             arrivals[numbers] = rows["received_at"].cast(pa.int64()).to_numpy()
             self._arrivals = arrivals
         return self._arrivals
+
+    def under(self, overlay: Overlay, senders: Mapping[int, Sender]) -> View:
+        """Return this view with blocks laid over it, some of whose deliveries ``senders`` alone knows."""
+        numbers = overlay.deliveries()
+        if len(numbers) and senders:
+            arrivals = self._room_for(int(numbers[-1]))
+            for number in numbers[arrivals[numbers] == NEVER].tolist():
+                sender = senders.get(number)
+                arrivals[number] = NEVER if sender is None else sender.received_us
+        view = copy(self)
+        view.overlay = overlay
+        return view
+
+    def arrived(self, received_us: Mapping[int, int]) -> None:
+        """Note when some deliveries (numbers) were received (µs): it holds whatever else is asked of this view."""
+        arrivals = self._room_for(max(received_us, default=0))
+        for number, us in received_us.items():
+            arrivals[number] = us
+
+    def _room_for(self, number: int) -> Ints:
+        """Arrivals with a place for a delivery; the last item stays `NEVER`."""
+        arrivals = self.arrivals()
+        if number > len(arrivals) - 2:
+            arrivals = np.append(arrivals, np.full(number + ROOM - len(arrivals), NEVER))
+            self._arrivals = arrivals
+        return arrivals
 
     def end(self, files_max: int) -> int:
         """End (s) of the last filled slot, as far as the ``files_max`` files that reach furthest tell.

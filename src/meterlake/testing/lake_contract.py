@@ -9,10 +9,11 @@ import pytest
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, NotFound
 from meterlake.ids import PARTITIONS
-from meterlake.ledger import RECORD_SCHEMAS, operation_row
+from meterlake.ledger import PENDING_SCHEMA, RECORD_SCHEMAS, SUPERSEDED_SCHEMA, operation_row
 from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 WHOLE = (0, PARTITIONS)
+NOTHING_LOST = SUPERSEDED_SCHEMA.empty_table()
 
 
 def plain_blocks(meters: list[str], day: int = 0, width: int = 48, delivery: int = 1) -> pa.Table:
@@ -121,6 +122,17 @@ class LakeContract:
         assert everything(lake, 2)["delivery"].to_pylist() == [2]
         with pytest.raises(NotFound):
             lake.snapshot(99)
+
+    def test_rows_of_a_side_table_read_back_with_the_commit_that_they_are_of(self, lake: Lake) -> None:
+        """A change brings rows of any side table; some meters may be asked for."""
+        blocks = plain_blocks([f"m{i:03d}" for i in range(50)])
+        rows = blocks.append_column(PENDING_SCHEMA.field("version"), pa.array(np.ones(50, np.int64)))
+        base = lake.snapshot()
+        lake.commit(Change(base, [], [], "seal:1", 1, {"pending_blocks": rows, "superseded": NOTHING_LOST}))
+        assert lake.records("pending_blocks").equals(rows)
+        some = lake.records("pending_blocks", ("m010", "m019"))["meter_id"].to_pylist()
+        assert {f"m{i:03d}" for i in range(10, 20)} <= set(some)
+        assert len(lake.records("superseded")) == 0
 
     def test_reserved_numbers_are_never_given_twice(self, lake: Lake) -> None:
         """Every reservation is its own."""

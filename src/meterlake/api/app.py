@@ -1,0 +1,58 @@
+"""The whole API of one node, as an ASGI app."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from fastapi import FastAPI
+
+from meterlake import __version__
+from meterlake.api import fleet, health, live, meters, problems, readings, runs
+from meterlake.api.body import Room
+from meterlake.api.described import description
+from meterlake.api.events import Streams
+from meterlake.api.limits import ApiLimits
+from meterlake.api.metrics import Figures
+from meterlake.api.observe import Observed
+from meterlake.api.roster import Roster
+from meterlake.api.served import Served, salt
+from meterlake.keys import KeyRing
+
+if TYPE_CHECKING:
+    from meterlake.node import Node
+    from meterlake.ports import Keys
+
+QUIET: Final[Any] = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
+"""Nothing goes to collectors that the environment names: FastAPI would tell them paths and messages."""
+
+
+class Api(FastAPI):
+    """FastAPI with our own description of what comes out."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description of all routes."""
+        return description(self)
+
+
+def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None) -> Api:
+    """Return the API of ``node``, which was started, for those who have one of ``keys``."""
+    limits = limits or ApiLimits()
+    app = Api(
+        title="Meterlake", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None,
+        redirect_slashes=False, telemetry=QUIET,
+    )  # fmt: skip
+    figures = Figures(node.status)
+    app.state.served = Served(
+        node=node, ring=KeyRing(keys), roster=Roster(node.lake.registry), figures=figures,
+        streams=Streams(limits.streams, figures.streams), room=Room(node.settings.accept.waiting), limits=limits,
+        senders=anyio.CapacityLimiter(limits.senders), salt=salt(),
+    )  # fmt: skip
+    app.state.latest = live.Latest()
+    for part in (readings, meters, fleet, live, runs, health):
+        app.include_router(part.router)
+    problems.install(
+        app, [address for address in (node.lake.lake.url, node.lake.registry.url) if len(address) > 8]
+    )
+    app.add_middleware(Observed, figures=lambda: figures)
+    return app

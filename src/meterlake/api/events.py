@@ -1,0 +1,83 @@
+"""Server-sent events: what is now at once, then what has changed, ten times a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from anyio.to_thread import run_sync
+from fastapi.sse import ServerSentEvent
+
+from meterlake.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from prometheus_client import Gauge
+
+    from meterlake.changes import Changes
+
+GAP_S: Final = 0.1
+COME_AGAIN_S: Final = 30
+
+
+class Streams:
+    """The open event streams of a server: at most so many, and all end when it stops."""
+
+    def __init__(self, most: int, gauge: Gauge) -> None:
+        """Bear ``most`` streams at once, shown by ``gauge``."""
+        self._most, self._gauge = most, gauge
+        self._open: set[asyncio.Event] = set()
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def enter(self) -> asyncio.Event:
+        """Count one more, which is over when the event returned is set; Overloaded beyond the limit."""
+        if len(self._open) >= self._most:
+            raise Overloaded(
+                f"{self._most} event streams are open already; come again when one has ended", COME_AGAIN_S
+            )
+        over = asyncio.Event()
+        self._open.add(over)
+        self._gauge.set(len(self._open))
+        return over
+
+    def leave(self, over: asyncio.Event) -> None:
+        """Count one less."""
+        self._open.discard(over)
+        self._gauge.set(len(self._open))
+
+    def close(self) -> None:
+        """End all that are open."""
+        for over in self._open:
+            over.set()
+
+
+async def events(
+    changes: Changes, over: asyncio.Event, text: Callable[[], str]
+) -> AsyncIterator[ServerSentEvent]:
+    """Yield ``text`` (worked out in a thread) as it is, and again whenever it has changed, until ``over``."""
+    watch = cast("AsyncGenerator[int]", changes.watch(GAP_S))
+    ended = asyncio.ensure_future(over.wait())
+    last: str | None = None
+    waiting: Any = None
+    try:
+        while not over.is_set():
+            waiting = asyncio.ensure_future(anext(watch))
+            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                return
+            epoch = waiting.result()
+            now = await run_sync(text)
+            if now != last:
+                last = now
+                yield ServerSentEvent(raw_data=now.rstrip("\n"), event="state", id=str(epoch))
+    finally:
+        ended.cancel()
+        if waiting is not None and not waiting.done():
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        await watch.aclose()

@@ -1,0 +1,124 @@
+"""Answers as JSON, a column at a time: the text of `exact.dumps` without a Python object a value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlake.exact import Exact
+from meterlake.moments import texts_of
+from meterlake.output import plain
+from meterlake.query.answers import History, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meterlake.strips import Ints
+
+ROWS_AT_ONCE: Final = 65_536
+"""Rows that become text at once."""
+
+_ESCAPED: Final = r'["\\\x00-\x1f]'
+
+
+def dumps(obj: Any) -> str:
+    """Return what `exact.dumps` does, of the same kinds of values, in a third of the time."""
+    kind = type(obj)
+    if kind is str:
+        return encode_basestring(obj)
+    if kind is int or kind is Exact:
+        return str(obj)
+    if kind is dict:
+        return (
+            "{" + ", ".join([f"{encode_basestring(key)}: {dumps(value)}" for key, value in obj.items()]) + "}"
+        )
+    if kind is list or kind is tuple:
+        return "[" + ", ".join([dumps(value) for value in obj]) + "]"
+    return json.dumps(obj, ensure_ascii=False)
+
+
+def pieces(answer: Any) -> Iterator[str]:
+    """Yield the JSON text of an answer, a part after the other."""
+    if isinstance(answer, History):
+        yield from _history(answer)
+    elif isinstance(answer, Rows):
+        names = [name for name in answer.table.column_names if name != "amount"]
+        head = {**answer.head, "values": []}
+        yield from _spliced(head, answer.table.select(names), answer.zone)
+    else:
+        yield dumps(answer.to_json())
+    yield "\n"
+
+
+def _history(answer: History) -> Iterator[str]:
+    many = len(answer.listings) != 1
+    if many:
+        yield "["
+    for at, listing in enumerate(answer.listings):
+        if at:
+            yield ", "
+        empty = replace(
+            listing, **{name: getattr(listing, name)[:0] for name in ("start", "seconds", "amount", "filled", "expected")},
+            quality=None if listing.quality is None else listing.quality[:0],
+        )  # fmt: skip
+        head = replace(answer, listings=(empty,)).to_json()
+        own = replace(answer, listings=(listing,)).to_arrow()
+        names = ["start", "seconds", "value"]
+        names += ["quality"] if listing.quality is not None else ["filled", "expected"]
+        yield from _spliced(head, own.select(names), answer.zone)
+    if many:
+        yield "]"
+
+
+def _spliced(head: dict[str, Any], rows: pa.Table, zone: str) -> Iterator[str]:
+    """Yield the object ``head`` with ``rows`` as its ``values``."""
+    before, after = dumps({**head, "values": 0}).split('"values": 0', 1)
+    yield before + '"values": ['
+    for low in range(0, len(rows), ROWS_AT_ONCE):
+        if low:
+            yield ", "
+        yield ", ".join(_objects(rows.slice(low, ROWS_AT_ONCE), zone).to_pylist())
+    yield "]" + after
+
+
+def _objects(rows: pa.Table, zone: str) -> pa.Array:
+    """Text of an object a row."""
+    parts: list[Any] = []
+    for at, name in enumerate(rows.column_names):
+        parts += [f"{', ' if at else '{'}{json.dumps(name, ensure_ascii=False)}: ", _texts(rows[name], zone)]
+    return pc.binary_join_element_wise(*parts, "}", "", null_handling="replace", null_replacement="null")
+
+
+def _texts(column: pa.ChunkedArray, zone: str) -> pa.Array:
+    """JSON text of each value; null where there is none."""
+    cells = column.combine_chunks()
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.cast(cells.type.value_type)
+    kind = cells.type
+    if pa.types.is_string(kind):
+        if pc.any(pc.match_substring_regex(cells, _ESCAPED)).as_py():
+            told = [
+                None if text is None else json.dumps(text, ensure_ascii=False) for text in cells.to_pylist()
+            ]
+            return pa.array(told, pa.string())
+        return pc.binary_join_element_wise('"', cells, '"', "")
+    if pa.types.is_decimal(kind):
+        return pc.utf8_rtrim(pc.utf8_rtrim(cells.cast(pa.string()), "0"), ".")
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return cells.cast(pa.string())
+    if pa.types.is_timestamp(kind):
+        return _moments(cells, zone)
+    told = [None if value is None else dumps(plain(value)) for value in cells.to_pylist()]
+    return pa.array(told, pa.string())
+
+
+def _moments(cells: pa.Array, zone: str) -> pa.Array:
+    micros = cells.cast(pa.timestamp("us", tz=cells.type.tz)).cast(pa.int64()).fill_null(0).to_numpy()
+    seconds: Ints = micros // 1_000_000
+    texts = pc.binary_join_element_wise('"', pa.array(texts_of(seconds, zone), pa.string()), '"', "")
+    return texts if not cells.null_count else pc.if_else(cells.is_valid(), texts, None)

@@ -1,0 +1,94 @@
+"""JSON written a column at a time is the JSON that the command line writes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meterlake import exact
+from meterlake.api.json_text import dumps, pieces
+from meterlake.api.negotiate import ARROW, CSV, JSON, rendered
+from meterlake.exact import Exact, decimals
+from meterlake.query.answers import History, Listing, Rows
+from meterlake.usage import NO_PASSPORT
+
+AMOUNTS = st.integers(-(10**15), 10**15)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | AMOUNTS.map(Exact) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_text_is_that_of_the_plain_writer(value):
+    assert dumps(value) == exact.dumps(value)
+
+
+def listing(amounts, filled, quality):
+    n = len(amounts)
+    return Listing(
+        channel="gas.import", start=np.arange(n) * 1800 + 1_761_400_000, seconds=np.full(n, 1800), amount=np.array(amounts, np.int64),
+        filled=np.array(filled, np.int64), expected=np.ones(n, np.int64),
+        quality=np.full(n, 4, np.uint8) if quality else None, passport=NO_PASSPORT,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(AMOUNTS, st.integers(0, 1)), max_size=4), st.booleans(), st.sampled_from(["UTC", "Europe/London"]),
+       st.integers(0, 2), st.text(max_size=5))  # fmt: skip
+def test_a_history_is_that_of_the_plain_writer(rows, quality, zone, channels, name):
+    amounts, filled = [a for a, _ in rows], [f for _, f in rows]
+    answer = History(
+        id=name, zone=zone, step="interval" if quality else "hour", start=0, stop=1, version=1,
+        listings=(listing(amounts, filled, quality),) * channels,
+    )  # fmt: skip
+    assert "".join(pieces(answer)) == exact.dumps(answer.to_json()) + "\n"
+
+
+@given(st.lists(st.tuples(st.none() | st.text(max_size=4), AMOUNTS, st.booleans()), max_size=4))
+def test_a_table_is_that_of_the_plain_writer(rows):
+    amounts = np.array([a for _, a, _ in rows], np.int64)
+    valid = np.array([v for *_, v in rows], bool)
+    names = pa.array([n for n, *_ in rows], pa.string())
+    table = pa.table({
+        "meter": names, "kind": names.dictionary_encode(), "start": pa.array(np.arange(len(rows)) * 10**6, pa.timestamp("us", "UTC")),
+        "value": decimals(amounts, valid), "amount": pa.array(amounts, mask=~valid), "filled": pa.array(amounts, mask=~valid),
+    })  # fmt: skip
+    answer = Rows(table=table, zone="Europe/London", head={"at": "x", "unit": None})
+    assert "".join(pieces(answer)) == exact.dumps(answer.to_json()) + "\n"
+
+
+def streamed(response):
+    async def whole():
+        return b"".join([piece async for piece in response.body_iterator])
+
+    import asyncio
+
+    return asyncio.run(whole())
+
+
+@pytest.mark.parametrize("form", [JSON, CSV, ARROW])
+def test_a_long_answer_goes_out_piece_by_piece(form):
+    n = 200_000
+    rows = pa.table(
+        {
+            "meter": pa.array([f"m{i}" for i in range(n)]),
+            "value": decimals(np.arange(n)),
+            "amount": pa.array(np.arange(n)),
+        }
+    )
+    response = rendered(Rows(table=rows, zone="UTC", head={"at": "x"}), form, {})
+    assert not hasattr(response, "body")
+    body = streamed(response)
+    if form == JSON:
+        values = json.loads(body)["values"]
+        assert (len(values), values[-1]) == (n, {"meter": "m199999", "value": 0.199999})
+    elif form == CSV:
+        lines = body.split(b"\n")
+        assert (len(lines), lines[0], lines[-2]) == (n + 2, b"meter,value", b"m199999,0.199999")
+    else:
+        assert pa.ipc.open_stream(body).read_all().equals(rows)
