@@ -25,11 +25,12 @@ from meterlake.entry import Entry
 from meterlake.errors import Conflict, LogFailed, MeterlakeError, Overloaded, TooLarge
 from meterlake.formats.batch import parse_body
 from meterlake.formats.codec import Origin, ReadOptions
+from meterlake.ids import MeterIds
 from meterlake.ledger import QUARANTINE_SCHEMA, of_load, quarantine_rows
 from meterlake.ports import Append
 from meterlake.readings import REASON_CODES
 from meterlake.repeats import drop_repeats
-from meterlake.strips import MISSING, Kind, Kinds, Rejects, Strips
+from meterlake.strips import MISSING, Kind, Kinds, Rejects, Strips, beyond_years
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,8 @@ ERRORS_SHOWN: Final = 100
 
 TEXT_MAX: Final = 1000
 """Bytes of a refused line that are kept."""
+
+WEIGH_S: Final = 0.2
 
 NUMBERS_AT_ONCE: Final = 4096
 """Delivery numbers reserved at once; those that a stopped process did not use are never used."""
@@ -131,6 +134,7 @@ class Acceptor:
         self._last_us = 0
         self._waiting_bytes = 0
         self._stopping = False
+        self._weighed = (0.0, 0.0)
         self.failure: str | None = None
         self._thread = Thread(target=self._run, name="commit", daemon=True)
 
@@ -170,7 +174,7 @@ class Acceptor:
         self._enter(len(body))
         try:
             content = hashlib.sha256(
-                f"{key.source}\n{key.best_quality}\n{media}\n".encode() + body
+                f"{key.id}\n{key.source}\n{key.best_quality}\n{media}\n".encode() + body
             ).hexdigest()
             names = (f"content:{content}", *([f"key:{key.id}:{idempotency}"] if idempotency else ()))
             known = self._known(names, content)
@@ -195,11 +199,18 @@ class Acceptor:
                 raise Overloaded("the server is stopping; send this again in a moment", 5)
             if self._waiting_bytes and self._waiting_bytes + size > self.limits.waiting:
                 raise Overloaded("more is on its way than the disk takes; send this again in a moment")
-            if self._live.pressure() >= 1:
+            if self._pressure() >= 1:
                 raise Overloaded(
                     "the memory for open blocks is full; send this again after the next seal", 30
                 )
             self._waiting_bytes += size
+
+    def _pressure(self) -> float:
+        """How full the live side is, weighed anew five times a second."""
+        now = time.monotonic()
+        if now - self._weighed[0] > WEIGH_S:
+            self._weighed = now, self._live.pressure()
+        return self._weighed[1]
 
     def _known(self, names: Sequence[str], content: str) -> BatchReceipt | None:
         for memo in map(json.loads, self._log.find(names).values()):
@@ -214,31 +225,35 @@ class Acceptor:
         now_us = time.time_ns() // 1000
         kinds = Kinds()
         origin = Origin(key.source, 0, now_us, now_us // 1_000_000, key.best_quality)
-        parsed = parse_body(
-            body, media, ReadOptions(), origin, self._live.ids, kinds, line_max=self.limits.line
-        )
+        ids = self._live.ids if key.meters is None else MeterIds()
+        parsed = parse_body(body, media, ReadOptions(), origin, ids, kinds, line_max=self.limits.line)
         if parsed.received > self.limits.readings:
             raise TooLarge(
                 f"{parsed.received} readings in one batch: at most {self.limits.readings} are taken, send smaller ones"
             )
         batch_id = uuid.uuid4().hex[:20]
         rejects = [quarantine_rows(0, "", parsed.rejects)]
-        strips = self._allowed(parsed.strips, key, body, media, rejects, kinds)
+        strips = parsed.strips
+        if key.meters is not None and len(strips):
+            mine = np.isin(strips.meter, ids.find(sorted(key.meters)))
+            rejects.append(self._refused(strips.where(~mine), "unknown_meter", body, media, kinds))
+            strips = strips.where(mine)
+            strips.meter = self._live.ids.codes_of(ids.take(strips.meter))
+        strips = self._sound(strips, body, media, rejects, kinds)
         strips, duplicate = drop_repeats(strips, kinds.table)
         return Waiting(
             batch_id, key.id, key.source, content, (*names, f"batch:{batch_id}"), parsed, tuple(kinds.table), strips,
             of_load(pa.concat_tables(rejects), batch_id), duplicate, len(body),
         )  # fmt: skip
 
-    def _allowed(
-        self, strips: Strips, key: ApiKey, body: bytes, media: str, rejects: list[pa.Table], kinds: Kinds
+    def _sound(
+        self, strips: Strips, body: bytes, media: str, rejects: list[pa.Table], kinds: Kinds
     ) -> Strips:
-        """Strips of meters that ``key`` may send for, in the phase of their meters; the others are refused."""
-        if key.meters is not None and len(strips):
-            own = self._live.ids.find(sorted(key.meters))
-            mine = np.isin(strips.meter, own)
-            rejects.append(self._refused(strips.where(~mine), "unknown_meter", body, media, kinds))
-            strips = strips.where(mine)
+        """Strips of years that can be asked for, in the phase of their meters; the others are refused."""
+        odd = beyond_years(strips)
+        if odd.any():
+            rejects.append(self._refused(strips.where(odd), "bad_time", body, media, kinds))
+            strips = strips.where(~odd)
         beside = self._live.phases_clash(strips, kinds.table)
         if beside.any():
             rejects.append(self._refused(strips.where(beside), "off_grid", body, media, kinds))
@@ -268,6 +283,9 @@ class Acceptor:
                 if not self._queue:
                     return
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), self.limits.group))]
+            if self.failure is not None:
+                self._answer(group, LogFailed(self.failure))
+                continue
             try:
                 self._commit(group)
             except MeterlakeError as error:

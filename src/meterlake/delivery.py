@@ -23,8 +23,8 @@ class Delivery:
     assumed: Mapping[str, str] = field(default_factory=dict)
     """What its codec had to take for granted."""
     unsettled: dict[int, tuple[Strips, list[str]]] = field(default_factory=dict)
-    unknown: list[Strips] = field(default_factory=list)
-    """Readings of meters that the registry does not know, to be refused."""
+    doubted: dict[str, list[Strips]] = field(default_factory=dict)
+    """Readings to be refused when the file has ended, by reason: of meters not known, of years beyond all questions."""
     lines: dict[int, int] = field(default_factory=dict)
     """Lines by chunk."""
     known_us: int | None = None

@@ -28,12 +28,14 @@ from meterlake.readings import AUTHORITATIVE, REASON_CODES
 from meterlake.receipt import FileReceipt
 from meterlake.source import LongLine, Reader, file_hash, head_of, line_numbers, texts_of
 from meterlake.spool import StripStore, TableSpool
-from meterlake.strips import MISSING, Kinds, Rejects, Strips
+from meterlake.strips import MISSING, Kinds, Rejects, Strips, beyond_years
 from meterlake.zones import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from meterlake.delivery import Delivery
 
@@ -185,18 +187,23 @@ class Intake:
         receipt = delivery.receipt
         strips = parsed.strips
         self._refuse(delivery, parsed.rejects)
+        strips = self._doubt(delivery, "bad_time", strips, beyond_years(strips))
         if self._known is not None:
-            unknown = strips.meter >= self._known
-            if unknown.any():
-                with self.store.lock:
-                    delivery.unknown.append(strips.where(unknown))
-                strips = strips.where(~unknown)
+            strips = self._doubt(delivery, "unknown_meter", strips, strips.meter >= self._known)
         with self.store.lock:
             receipt.received += parsed.received
             delivery.lines[seq] = parsed.lines
             if parsed.unsettled is not None and len(parsed.unsettled):
                 delivery.unsettled[seq] = parsed.unsettled, parsed.unsettled_text
         self._store(delivery, seq, strips)
+
+    def _doubt(self, delivery: Delivery, reason: str, strips: Strips, those: npt.NDArray[np.bool_]) -> Strips:
+        """Put ``those`` strips aside to be refused; return the others."""
+        if not those.any():
+            return strips
+        with self.store.lock:
+            delivery.doubted.setdefault(reason, []).append(strips.where(those))
+        return strips.where(~those)
 
     def _store(self, delivery: Delivery, seq: int, strips: Strips) -> None:
         if len(strips):
@@ -208,10 +215,8 @@ class Intake:
             held = self.assumed.setdefault(name, value)
             if value not in held.split(", "):
                 self.assumed[name] = f"{held}, {value}"
-        if delivery.unknown:
-            self._refuse(
-                delivery, self.understood(delivery, Strips.concat(delivery.unknown), "unknown_meter")
-            )
+        for reason, piles in delivery.doubted.items():
+            self._refuse(delivery, self.understood(delivery, Strips.concat(piles), reason))
         if not delivery.unsettled:
             return
         parts = [delivery.unsettled[seq] for seq in sorted(delivery.unsettled)]

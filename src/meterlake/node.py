@@ -42,6 +42,9 @@ SPANS_S: Final = (86_400, 3_600)
 """Lengths of the blocks that are open: days, and hours for intervals below a minute."""
 
 REGION_DIGITS: Final = 5
+EARLY: Final = 0.7
+"""Of the memory for live readings in use: beyond it blocks are sealed without their grace."""
+
 FAILED_TRY_AGAIN_S: Final = 10.0
 
 
@@ -65,7 +68,7 @@ class Node:
             live, log_, self.lake.lake, settings.accept, self.changes.tell, self._log_failed
         )
         self.ready = False
-        self.sealed_s = self.saved_s = time.time()
+        self.sealed_s = self.saved_s = time.monotonic()
         self.trouble: dict[str, str] = {}
         """What does not work right now, by the name of the work."""
         self._stop = Event()
@@ -93,19 +96,17 @@ class Node:
         began = time.monotonic()
         offset = self.live.restore(self.checkpoints, sealed(self.lake.lake))
         first, end = self.log.bounds()
-        if offset < first < end:
+        if not first <= offset <= end:
             raise Damaged(
-                f"{self.log.url} begins at offset {first}, the checkpoint ends at {offset}: what is between is missing; "
-                "restore both from one backup"
+                f"{self.log.url} has offsets {first} to {end}, the checkpoint stands at {offset}: they are not of one "
+                "time; restore both from one backup, or move both away, and what was not sealed is lost"
             )
         last_us = self.live.last_us
-        for at, data in self.log.read(max(offset, first)):
+        for at, data in self.log.read(offset):
             entry = Entry.decode(data, self.live.ids)
             self.live.replay(entry, at)
             last_us = max(last_us, entry.received_us)
-        if self.live.offset != end:
-            self.live.offset = end
-        log.info("restored", batches=end - max(offset, first), seconds=round(time.monotonic() - began, 3))
+        log.info("restored", batches=end - offset, seconds=round(time.monotonic() - began, 3))
         return last_us
 
     def stop(self) -> None:
@@ -143,7 +144,7 @@ class Node:
         if memo is None:
             raise NotFound(f"no batch {batch_id}")
         told: dict[str, Any] = json.loads(memo)
-        note = self.live.notes().get(batch_id)
+        note = self.live.note(batch_id)
         if note is None:
             return told | {"state": "sealed"}
         return told | {"state": "live", "slots": note.told()}
@@ -179,13 +180,15 @@ class Node:
         self._placed = meters, points
 
     def checkpoint(self) -> None:
-        """Save the live side and cut the log below it."""
+        """Save the live side and cut the log below it; not after a failure, when more may be in the log than is known."""
         with self._sealing:
+            if self.acceptor.failure is not None:
+                return
             self.live.save(self.checkpoints)
             if self.archive is not None:
                 self._archive(self.archive, self.live.saved_offset)
             self.log.truncate(self.live.saved_offset)
-            self.saved_s = time.time()
+            self.saved_s = time.monotonic()
 
     def _archive(self, archive: Archive, end: int) -> None:
         """Keep the batches below ``end`` as Parquet."""
@@ -200,26 +203,29 @@ class Node:
     def seal(self, *, everything: bool = False) -> SealReceipt | None:
         """Take what is due, late or not yet recorded to the lake; None where there is nothing."""
         with self._sealing:
-            grace = 0 if self.live.pressure() > 0.9 else self.settings.grace_s
+            grace = 0 if self.live.pressure() > EARLY else self.settings.grace_s
             cut = self.live.freeze(int(time.time()), grace, everything=everything)
             if cut is None:
-                self.sealed_s = time.time()
+                self.sealed_s = time.monotonic()
                 return None
             receipt = seal(self.lake.lake, self.lake.registry, cut)
             self.live.release(cut)
-            self.sealed_s = time.time()
+            self.sealed_s = time.monotonic()
         self.changes.tell(self.live.epoch)
         self.checkpoint()
         return receipt
 
     def _keep(self) -> None:
         while not self._stop.wait(0.5):
-            now = time.time()
-            if self.live.due(int(now), self.settings.grace_s) or now - self.sealed_s >= self.settings.flush_s:
-                self._try("seal", self.seal)
-            if now - self.saved_s >= self.settings.checkpoint_s:
+            self._try("seal", self._seal_if_due)
+            if time.monotonic() - self.saved_s >= self.settings.checkpoint_s:
                 self._try("checkpoint", self.checkpoint)
             self._try("registry", self.place)
+
+    def _seal_if_due(self) -> None:
+        waited = time.monotonic() - self.sealed_s >= self.settings.flush_s
+        if waited or self.live.pressure() > EARLY or self.live.due(int(time.time()), self.settings.grace_s):
+            self.seal()
 
     def _nights(self) -> None:
         while not self._stop.wait(5.0):
@@ -261,7 +267,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """Return whether it is ready, what is wrong, and how far each part has come."""
-        now, (waiting, waiting_bytes) = time.time(), self.acceptor.queue
+        now, (waiting, waiting_bytes) = time.monotonic(), self.acceptor.queue
         first, end = self.log.bounds()
         return {
             "ready": self.ready and self.acceptor.failure is None,

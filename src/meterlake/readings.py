@@ -37,6 +37,10 @@ FUTURE_S: Final = 15 * 60
 """A reading that starts further ahead of now than this is refused as ``future``."""
 
 
+YEARS_S: Final = (-2_177_452_800, 7_289_654_400)
+"""Seconds: readings before 1901 or after 2200, which no question may name, are refused as ``bad_time``."""
+
+
 class Quality(IntEnum):
     """How good a value is, best first; 0 is no value at all. Stored as the code."""
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from meterlake.readings import YEARS_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -137,3 +139,9 @@ class Rejects:
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.line)
+
+
+def beyond_years(strips: Strips) -> npt.NDArray[np.bool_]:
+    """Which strips begin in a year that no question may name."""
+    far: npt.NDArray[np.bool_] = (strips.start < YEARS_S[0]) | (strips.start >= YEARS_S[1])
+    return far

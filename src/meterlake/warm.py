@@ -5,15 +5,23 @@ Numba keeps what it compiled beside the modules (or in NUMBA_CACHE_DIR), so no l
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from meterlake.app import open_lake
+import pyarrow as pa
+
+from meterlake.app import open_lake, open_node
+from meterlake.formats.batch import ARROW, NDJSON
 from meterlake.formats.codec import ReadOptions
 from meterlake.intake import LoadOptions
+from meterlake.intervals import DAY_S, HOUR_S
+from meterlake.keys import ApiKey
+from meterlake.node_settings import NodeSettings
 from meterlake.simulate import SimulateOptions, simulate
 
 LAYOUTS: Final = {
@@ -45,11 +53,56 @@ def warm(folder: Path) -> None:
     lake.load([own], LoadOptions(read=read))
 
 
+def warm_live(folder: Path) -> None:
+    """Serve a lake without a socket: accept in every form, meet what is held, seal, restore, ask."""
+    settings = NodeSettings(grace_s=2 * DAY_S, batch=False)
+    key = ApiKey(
+        id="warm", name="warm", scopes=frozenset({"ingest"}), source="warm", meters=None, best_quality=4
+    )
+    now = int(time.time()) // HOUR_S * HOUR_S - HOUR_S
+    lines = [
+        json.dumps(
+            {"meter": f"m{m}", "seconds": s, "value": v, "start": datetime.fromtimestamp(at, UTC).isoformat()}
+        )
+        for m, s, v, at in (
+            (1, 900, 1, now),
+            (1, 5, 0.1, now - 5),
+            (1, 5, 0.2, now),
+            (2, 900, 2, now - 5 * DAY_S),
+        )
+    ]
+    again = [line.replace('"value": 1', '"value": 3') for line in lines for _ in range(2)]
+    columns = {
+        "meter": ["m1"],
+        "start": pa.array([now * 1_000_000], pa.timestamp("us", "UTC")),
+        "seconds": [900],
+        "amount": [1],
+    }
+    table, sink = pa.table(columns), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    for number in range(2):
+        node = open_node(str(folder), None, settings)
+        node.start()
+        node.accept("\n".join([*lines, lines[0].replace("m1", f"n{number}")]).encode(), NDJSON, key)
+        node.accept("\n".join([*again, lines[0].replace("m1", f"o{number}")]).encode(), NDJSON, key)
+        node.accept(sink.getvalue().to_pybytes(), ARROW, key)
+        node.lake.history(
+            "m1", datetime.fromtimestamp(now - DAY_S, UTC), datetime.fromtimestamp(now + DAY_S, UTC)
+        )
+        node.live.regions(now)
+        node.live.part(None, now - DAY_S, now + DAY_S)
+        node.checkpoint()
+        node.seal(everything=number == 1)
+        node.stop()
+
+
 def main() -> None:
     """Compile, and say how long it took."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="meterlake-") as folder:
         warm(Path(folder))
+        warm_live(Path(folder) / "served")
     print(f"kernels are ready ({time.monotonic() - started:.1f} s)")  # noqa: T201 - a command's answer
 
 

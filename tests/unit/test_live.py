@@ -337,7 +337,7 @@ def test_views_add_up_what_came():
     ]
     assert one.top(1, "electricity.import").to_pylist()[0]["meter"] == "m2"
     assert one.quarters("m2", NOW + 1800)["amount"].to_pylist() == [sum(beats[:180]), sum(beats[180:])]
-    assert (one.touched("m0"), one.touched("m9")) == (one.epoch, 0)
+    assert (one.touched(["m0"]), one.touched(["m9"])) == (one.epoch, 0)
     one.set_places(pa.array(["m1"]), pa.array(["gcpvj"]), pa.array(["business"]))
     found = {(r["region"], r["interval_s"]): r["today"] for r in one.regions(now).to_pylist()}
     assert found == {("gcpvj", 900): 40, (None, 900): 1500, (None, 5): sum(beats)}
@@ -362,9 +362,40 @@ def test_what_is_held_is_counted_against_the_limits():
     ids = MeterIds()
     one = Live(ids, LiveLimits(bytes=1 << 20, rows=4, late_slots=8), {DAY: NOW, 3600: NOW})
     assert one.pressure() < 0.1
-    one.apply(entry(1, [Run(f"m{i}", "gas.import", 900, NOW, (1,)) for i in range(4)], ids), 0)
-    assert 1 <= one.pressure() < 1.1
-    one.apply(entry(2, [Run("m0", "gas.import", 900, NOW - DAY, (1,) * 16)], ids), 1)
+    one.apply(entry(1, [Run("m0", "gas.import", 900, NOW - DAY, (1,) * 16)], ids), 0)
     assert one.pressure() == 2
     assert one.sizes()["late"] == 16
     assert one.used_bytes < 1 << 20
+
+
+def test_meters_beyond_the_rows_there_may_be_wait_as_late_readings_do():
+    ids = MeterIds()
+    one = Live(ids, LiveLimits(rows=4), {DAY: NOW, 3600: NOW})
+    applied = one.apply(entry(1, [Run(f"m{i}", "gas.import", 900, NOW, (i,)) for i in range(7)], ids), 0)
+    assert (applied.late, applied.counts[0], one.sizes()["rows"]) == (3, 4, 4)
+    assert one.touched(["m6"]) == one.epoch
+    found = [one.part([f"m{i}"], 0, 2**40) for i in range(7)]
+    assert [len(part.blocks) for part in found] == [1, 1, 1, 1, 0, 0, 0]
+    assert [len(part.late) for part in found] == [0, 0, 0, 0, 1, 1, 1]
+
+
+def test_one_wrong_clock_is_forgotten_with_the_block_it_was_in():
+    ids = MeterIds()
+    one = live(ids, NOW - DAY)
+    one.apply(entry(1, [Run("m0", "gas.import", 900, NOW - DAY + 420, (1,))], ids), 0)
+    today = [Run("m0", "gas.import", 900, NOW, (5, 6))]
+    assert one.apply(entry(2, today, ids), 1).late == 2
+    one.release(one.freeze(NOW + 60, 0))
+    again = entry(3, today, ids)
+    assert not one.phases_clash(again.strips, again.kinds).any()
+    assert one.apply(again, 2).counts.tolist() == [2, 0, 0, 0, 0]
+    assert one.part(["m0"], 0, 2**40).blocks["offset_s"].to_pylist() == [0]
+
+
+def test_a_clock_that_jumps_ahead_closes_no_day_to_come():
+    ids = MeterIds()
+    one = live(ids)
+    one.apply(entry(1, [Run("m0", "gas.import", 900, NOW, (1,))], ids), 0)
+    arrived = one.last_us // 1_000_000
+    one.freeze(NOW + 10_000 * DAY, 0)
+    assert one.floors[DAY] <= max(NOW, arrived) + 2 * DAY

@@ -307,6 +307,9 @@ class Sealing:
     def epoch(self):
         return self._live.epoch
 
+    def touched(self, meters):
+        return self._live.touched(meters)
+
     def part(self, meters, start_s, stop_s):
         part = self._live.part(meters, start_s, stop_s)
         self._seal()

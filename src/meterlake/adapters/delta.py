@@ -21,6 +21,7 @@ import uuid
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction
@@ -70,6 +71,8 @@ class DeltaLake:
         self._reader = FileReader()
         self._landed: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
+        self._unsynced = True
+        """Whether the newest commit may not be durable: after opening, or where its sync failed."""
         if not (folder / "lake.json").exists():
             if not create:
                 raise NotFound(f"no lake in {folder}: make one with `meterlake init --lake {folder}`")
@@ -91,6 +94,7 @@ class DeltaLake:
         """Return the newest state, or an earlier one; NotFound where it is not kept."""
         with self._lock:
             if version is None:
+                self._sync()
                 return self._newest()
             if self._snapshot is not None and self._snapshot.version == version:
                 return self._snapshot
@@ -162,8 +166,15 @@ class DeltaLake:
             except CommitFailedError as error:
                 raise ConcurrentCommit(f"{self.url}: another commit landed first: {error}") from error
             table.update_incremental()
-            sync_log(self.folder / BLOCKS, table.version())
+            self._unsynced = True
+            self._sync()
             return int(table.version())
+
+    def _sync(self) -> None:
+        """Make the newest commit durable; nothing is told of it before."""
+        if self._unsynced:
+            sync_log(self.folder / BLOCKS, self._table.version())
+            self._unsynced = False
 
     def _check_base(self, change: Change) -> None:
         table = self._table
@@ -211,6 +222,8 @@ class DeltaLake:
                     )
                 except CommitFailedError:
                     continue
+                table.update_incremental()
+                sync_log(self.folder / "deliveries", table.version())
                 return int(used) + 1
 
     def sweep(self, *, now_s: float | None = None) -> list[str]:
@@ -286,7 +299,7 @@ def _partitions(path: str) -> tuple[int, int]:
 
 
 def _iso(us: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(us // 1_000_000)) + ".000Z"
+    return f"{np.datetime64(us // 1_000_000, 's')}.000Z"
 
 
 def _add(file: DataFile) -> AddAction:

@@ -247,6 +247,12 @@ def load(live: Live, checkpoints: Checkpoints, sealed: SealedState | None) -> No
             raise Damaged(
                 f"the checkpoint has layout {state['format']}, this program reads {FORMAT}: use the one that wrote it"
             )
+        landed = 0 if sealed is None else sealed.sequence
+        if state["sequence"] > landed + 1:
+            raise Damaged(
+                f"the lake knows of {landed} seals, the checkpoint of {state['sequence']}: the lake is older than what "
+                "is live; restore both from one backup"
+            )
         floors = {int(span): start for span, start in state["floors"]}
         live.offset, live.number, live.last_us = state["offset"], state["number"], state["last_us"]
         live.epoch, live.sequence = state["epoch"] + 1, state["sequence"]

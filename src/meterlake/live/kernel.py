@@ -48,11 +48,12 @@ READING: Final = np.dtype(
 @njit(nogil=True, cache=True, error_model="numpy")
 def register(  # noqa: PLR0913  # pragma: no cover - compiled
     meter: Array, start: Array, count: Array, interval_s: int, span_s: int, epoch: int,
-    row_of: Array, rows: Array, meters: Array, n: int, place_of: Array, row: Array, where: Array, blocks: Array,
+    row_of: Array, rows: Array, meters: Array, n: int, most: int, place_of: Array, row: Array, where: Array,
+    blocks: Array,
 ) -> tuple[int, int, bool]:  # fmt: skip
-    """Give every strip its ``row``, -1 where it lies beside the phase of its row, and ``where``, its place code.
+    """Give every strip its ``row`` and ``where``, its place code; -1 where it lies beside the phase of its row.
 
-    New rows get the phase of their first strip. ``blocks`` becomes the first and last block touched. Returns how
+    Where ``most`` rows are there, strips of new meters get none either. New rows get the phase of their first strip. ``blocks`` becomes the first and last block touched. Returns how
     many rows there are now, how many strips lie beside, and whether strips of one row may overlap.
     """
     for i in range(len(meter)):  # A loop of its own: the reads of memory far apart then wait together.
@@ -67,6 +68,9 @@ def register(  # noqa: PLR0913  # pragma: no cover - compiled
         r = row[i]
         if r < 0:
             r = row_of[meter[i]]
+            if r < 0 and n >= most:
+                beside += 1
+                continue
             if r < 0:
                 r = n
                 n += 1

@@ -11,6 +11,6 @@ class LiveLimits:
 
     bytes: int = 4 << 30
     rows: int = 20_000_000
-    """Meter-channels by interval length."""
+    """Meter-channels by interval length; readings of more wait as late ones do."""
     late_slots: int = 8_000_000
     """Readings that wait for a seal because their block is not open."""

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from meterlake.ports import Checkpoints
     from meterlake.strips import Codes, Kind
 
+AHEAD_S = 86_400
+"""A floor rises at most so far beyond the newest arrival: a clock that jumps ahead closes no day to come."""
+
+ID_BYTES = 48
+"""Of a meter's id and the tables that find it, about."""
+
 LATE_SLOT_BYTES = 48
 """Memory of one late reading, its strip included."""
 
@@ -82,7 +88,7 @@ class Live:
         """Apply an entry again after `restore`: what the newest seal has of it is left out."""
         with self.lock:
             sealed = self.saver.sealed
-            self._take(entry, offset, sealed=sealed if sealed and offset < sealed.offset else None)
+            self._take(entry, offset, sealed=sealed if sealed and entry.number <= sealed.number else None)
 
     def _take(self, entry: Entry, offset: int, *, sealed: SealedState | None) -> Applied:
         self.epoch += 1
@@ -93,12 +99,12 @@ class Live:
         if len(strips):
             for plane, some in self._by_plane(entry):
                 if plane < 0:
-                    self.late_touched[some.meter] = self.epoch
                     late.append(some)
                 else:
                     late += self._route(plane, some, entry, counts)
         pile = Strips.concat(late)
         n = filled(pile)
+        self.late_touched[pile.meter] = self.epoch
         if len(pile) and sealed is None:
             self.late.append(LateBatch(offset, entry.number, pile, entry.kinds))
             self.has_late[pile.meter] = True
@@ -138,7 +144,8 @@ class Live:
     def _route(self, number: int, strips: Strips, entry: Entry, counts: np.ndarray[Any, Any]) -> list[Strips]:
         """Fold strips of one plane into its open sets; return those that are late."""
         plane = self.planes[number]
-        routed = routing.route(plane, strips, self.place_of, self.epoch, self.floors[plane.span_s])
+        most = len(plane) + self.limits.rows - sum(len(one) for one in self.planes)
+        routed = routing.route(plane, strips, self.place_of, self.epoch, self.floors[plane.span_s], most)
         for start_s, pieces in routed.blocks:
             one = self.sets.get((number, start_s))
             if one is None:
@@ -289,7 +296,7 @@ class Live:
             if self.pending is not None:
                 return self.pending[0]
             for span_s in self.floors:
-                floor = (now_s - grace_s) // span_s * span_s
+                floor = min(now_s - grace_s, self.last_us // 1_000_000 + AHEAD_S) // span_s * span_s
                 ends = [one.stop_s for one in self.sets.values() if everything and one.plane.span_s == span_s]
                 self.floors[span_s] = max(self.floors[span_s], floor, *ends)
             keys = [key for key, one in self.sets.items() if one.start_s < self.floors[one.plane.span_s]]
@@ -324,6 +331,7 @@ class Live:
             for key in keys:
                 views.carry(self.sets.pop(key))
                 self.saver.forget_set(key)
+            self._forget_phases()
             self.saver.forget_late(self.late[:late], [note.number for note in cut.entries])
             del self.late[:late]
             self.has_late[:] = False
@@ -333,6 +341,15 @@ class Live:
                 self.unsealed.pop(note.batch_id, None)
             self.forget_deliveries()
             self.epoch += 1
+
+    def _forget_phases(self) -> None:
+        """Let meters of an odd phase begin anew where nothing of them is open: it may have been one wrong clock."""
+        for number, plane in enumerate(self.planes):
+            rows = plane.odd()
+            for (owner, _), one in self.sets.items():
+                if owner == number and len(rows):
+                    rows = rows[~one.holds(rows)]
+            plane.forget(rows)
 
     def forget_deliveries(self) -> None:
         """Forget the deliveries that nothing names any more."""
@@ -344,6 +361,11 @@ class Live:
         below = min(needed, default=self.number + 1)
         self.deliveries.drop_below(below)
         self.saver.forget_deliveries(below)
+
+    def note(self, batch_id: str) -> EntryNote | None:
+        """Return what became of a batch that no seal has recorded yet; None for any other."""
+        with self.lock:
+            return self.unsealed.get(batch_id)
 
     def notes(self) -> Mapping[str, EntryNote]:
         """Batches that no seal has recorded yet, by batch id."""
@@ -383,14 +405,16 @@ class Live:
                 one.recount(len(places))
             self.epoch += 1
 
-    def touched(self, meter_id: str) -> int:
-        """Epoch at which something of a meter last came; 0 if nothing did."""
+    def touched(self, meters: Sequence[str]) -> int:
+        """Epoch at which something of ``meters`` last came; 0 if nothing did."""
+        codes = self.ids.find(meters)
+        codes = codes[codes >= 0]
+        newest = 0
         with self.lock:
-            code = int(self.ids.find([meter_id])[0])
-            rows = [(plane, plane.row(code)) for plane in self.planes]
-            epochs = [int(plane.rows.data["touched"][row]) for plane, row in rows if row >= 0]
-            late = int(self.late_touched[code]) if 0 <= code < len(self.late_touched) else 0
-            return max([late, *epochs])
+            for plane in self.planes:
+                newest = max(newest, int(plane.rows.data["touched"][plane.rows_of(codes)].max(initial=0)))
+            late = self.late_touched[codes[codes < len(self.late_touched)]]
+            return max(newest, int(late.max(initial=0)))
 
     def meter(self, meter_id: str, now_s: int) -> pa.Table | None:
         """How a meter stands: a row of `views.METER_SCHEMA` by channel and interval; None where nothing is held."""
@@ -430,16 +454,15 @@ class Live:
     def used_bytes(self) -> int:
         """Bytes of memory that the readings and the rows take."""
         held = sum(one.nbytes for one in self.sets.values()) + sum(plane.nbytes for plane in self.planes)
-        return held + self.deliveries.rows.nbytes + LATE_SLOT_BYTES * sum(batch.slots for batch in self.late)
+        held += self.deliveries.rows.nbytes + LATE_SLOT_BYTES * sum(batch.slots for batch in self.late)
+        refused: int = sum(note.rejects.nbytes for note in self.unsealed.values())
+        return held + ID_BYTES * len(self.ids) + refused
 
     def pressure(self) -> float:
-        """Return the largest of used memory, rows and late readings, each as a share of its limit."""
+        """Return the larger of used memory and late readings, each as a share of its limit."""
         with self.lock:
-            rows = sum(len(plane) for plane in self.planes)
             late = sum(batch.slots for batch in self.late)
-            return max(
-                self.used_bytes / self.limits.bytes, rows / self.limits.rows, late / self.limits.late_slots
-            )
+            return max(self.used_bytes / self.limits.bytes, late / self.limits.late_slots)
 
     def sizes(self) -> dict[str, int]:
         """Return how much is held: bytes, rows, open sets, late readings, batches not yet recorded."""

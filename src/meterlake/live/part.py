@@ -35,6 +35,9 @@ class LiveSource(Protocol):
     epoch: int
     """Rises with everything that changes an answer."""
 
+    def touched(self, meters: Sequence[str]) -> int:
+        """Return the epoch at which something of ``meters`` last came; 0 if nothing did."""
+
     def part(self, meters: Sequence[str] | None, start_s: int, stop_s: int) -> Part | None:
         """Readings of some meters (None: all) in blocks that may hold slots of ``[start_s, stop_s)``; None for none.
 

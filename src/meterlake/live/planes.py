@@ -53,10 +53,11 @@ class Plane:
             self.row_of = wider
 
     def register(
-        self, meter: Codes, start: Ints, count: Codes, places: Codes, epoch: int
+        self, meter: Codes, start: Ints, count: Codes, places: Codes, epoch: int, most: int
     ) -> tuple[Codes, Codes, tuple[int, int], bool, bool]:
-        """Rows of strips, -1 beside their phase; their place codes; first and last block touched; whether some lie beside, may overlap.
+        """Rows of strips, -1 for none; their place codes; first and last block touched; whether some have none, may overlap.
 
+        A strip has no row where it lies beside the phase of its meter's, or where ``most`` rows are there already.
         ``places`` are place codes by meter code, ``epoch`` is that of this batch alone.
         """
         self.reach(len(places))
@@ -65,7 +66,7 @@ class Plane:
         n, beside, overlap = register(
             meter, start, count, self.interval_s, self.span_s, epoch,
             self.row_of, self.rows.room(len(meter)), self.meters.room(len(meter)), len(self.rows),
-            places, row, where, blocks,
+            most, places, row, where, blocks,
         )  # fmt: skip
         self.rows.n = self.meters.n = n
         if overlap:
@@ -80,6 +81,16 @@ class Plane:
         self.row_of[codes] = np.arange(len(self), len(self) + len(codes))
         self.rows.append(rows)
         self.meters.append(codes)
+
+    def odd(self) -> Codes:
+        """Rows of meters whose phase is not 0."""
+        rows = np.flatnonzero(self.rows.view()["phase"]).astype(np.int32)
+        current: Codes = rows[self.row_of[self.meters.view()[rows]] == rows]
+        return current
+
+    def forget(self, rows: Codes) -> None:
+        """Let the meters of ``rows`` begin again in new rows, with the phase that they have then."""
+        self.row_of[self.meters.view()[rows]] = -1
 
     def row(self, code: int) -> int:
         """Row of a meter code, -1 where it has none."""

@@ -27,13 +27,14 @@ class Routed:
     """Whether two pieces may share a slot."""
 
 
-def route(plane: Plane, strips: Strips, places: Codes, epoch: int, floor_s: int) -> Routed:
+def route(plane: Plane, strips: Strips, places: Codes, epoch: int, floor_s: int, most: int) -> Routed:
     """Give strips their rows and blocks; late is what begins a block before ``floor_s`` or lies beside its row's phase.
 
-    ``places`` are place codes by meter code; ``epoch`` is that of this batch alone.
+    ``places`` are place codes by meter code; ``epoch`` is that of this batch alone; beyond ``most`` rows meters that
+    are new are late too.
     """
     row, where, (low, high), beside, overlap = plane.register(
-        strips.meter, strips.start, strips.count, places, epoch
+        strips.meter, strips.start, strips.count, places, epoch, most
     )
     late = []
     if beside:

@@ -194,6 +194,15 @@ class OpenSet:
 
     # -- reading -----------------------------------------------------------------------------------------
 
+    def holds(self, rows: Codes) -> Array:
+        """Which of ``rows`` have a filled cell."""
+        held = np.zeros(len(rows), bool)
+        there = np.flatnonzero(rows >> SHIFT < self.place.shape[1])
+        winner = np.empty((len(there), self.place.shape[0]), np.int32)
+        kernel.gather(self.cells, self.place, rows[there], winner, np.empty(winner.shape, np.int64))
+        held[there] = (winner >= 0).any(axis=1)
+        return held
+
     def view(self, rows: Codes | None = None) -> View:
         """Return the set itself, to be read at once or while nothing changes it; with the losers of ``rows`` or all."""
         losers = self.losers.view() if rows is None else self._losers_of(rows)

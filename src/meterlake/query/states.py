@@ -33,6 +33,12 @@ Span = tuple[int, int]
 WHOLE_AGE_S: Final = 1.0
 """Questions about all meters may be answered from a state so old, as long as no commit came after it."""
 
+ALL_TIME: Final = (-(2**40), 2**40)
+"""Seconds: a span that holds all that is live."""
+
+SOME_KEPT: Final = 4_096
+"""Meters, or those of service points, whose state is kept."""
+
 _NONE: Final = BLOCK_SCHEMA.empty_table()
 
 
@@ -58,6 +64,7 @@ class States:
         self._memory = Memory(Kept(kept_bytes))
         self._now: _Files | None = None
         self._whole: _Whole | None = None
+        self._some: dict[tuple[str, ...], tuple[int, View]] = {}
 
     def _files(self) -> _Files:
         snapshot = self.lake.snapshot()
@@ -78,10 +85,20 @@ class States:
     def _part(self, meters: Sequence[str] | None, span: Span) -> Part | None:
         return None if self.live is None else self.live.part(meters, span[0] - REACH_S, span[1] + REACH_S)
 
-    def of_meters(self, meters: Sequence[str], span: Span) -> View:
-        """State of some meters in and around ``span`` (s)."""
-        part = self._part(meters, span)
-        return self._files().some(part, meters)
+    def of_meters(self, meters: Sequence[str]) -> View:
+        """State of some meters; made anew when something of them came, or a commit."""
+        if self.live is None:
+            return self._files().some(None, meters)
+        key, touched = tuple(meters), self.live.touched(meters)
+        files, known = self._files(), self._some.get(key)
+        if known is not None and known[0] == touched and known[1].version == files.view.version:
+            return known[1]
+        part = self.live.part(meters, *ALL_TIME)
+        view = self._files().some(part, meters)
+        if len(self._some) >= SOME_KEPT:
+            self._some = {}  # threads that still write to the one before only lose what they made
+        self._some[key] = touched, view
+        return view
 
     def of_all(self, span: Span) -> View:
         """State of all meters in and around ``span`` (s), at most `WHOLE_AGE_S` old."""
