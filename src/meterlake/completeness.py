@@ -61,9 +61,10 @@ class Roster:
         self._stays, self._known = Spread(stays), Spread(known)
 
     @classmethod
-    def read(cls, registry: Registry, start_s: int, stop_s: int) -> Roster:
-        """Read the stays that reach into ``[start_s, stop_s)``, and the series of meters that have none."""
-        stays = _stays(registry, start_s, stop_s)
+    def read(cls, registry: Registry, start_s: int) -> Roster:
+        """Read the stays of a UTC day and of the two before it, and the series of meters that have none."""
+        stop_s = start_s + DAY_S
+        stays = _stays(registry, start_s - 2 * DAY_S, stop_s)
         series = registry.series()
         alive = (series["first_s"].to_numpy() < stop_s) & (series["last_s"].to_numpy() >= start_s - REACH_S)
         told = stays.filter(pc.greater(stays["interval_s"], 0))["meter_id"].combine_chunks()

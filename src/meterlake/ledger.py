@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterlake.blocks import BLOCK_SCHEMA, Sender
+from meterlake.nightly.tables import ADJUSTMENT_SCHEMA, COMPLETENESS_SCHEMA, DAILY_SCHEMA
 from meterlake.readings import REASONS, UTC_US
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ RECORD_SCHEMAS: Final = {
     "operations": OPERATION_SCHEMA,
     "quarantine": QUARANTINE_SCHEMA,
     "pending_blocks": PENDING_SCHEMA,
+    "adjustments": ADJUSTMENT_SCHEMA,
+    "completeness": COMPLETENESS_SCHEMA,
+    "daily_totals": DAILY_SCHEMA,
 }
 """The side tables of a lake by name."""
 

@@ -165,7 +165,7 @@ def _commit(lake: Lake, base: Snapshot, added: list[DataFile], removed: list[Dat
                 return None
 
 
-MOVES: Final = frozenset({"compact", "fold"})
+MOVES: Final = frozenset({"compact", "fold", "batch"})
 """Operations after which every reading is where it was, in other files perhaps."""
 
 

@@ -32,13 +32,13 @@ import pyarrow.parquet as pq
 
 from meterlake.blocks import sort_blocks
 from meterlake.errors import ConcurrentCommit, Invalid
-from meterlake.intervals import MINUTE_S
+from meterlake.intervals import DAY_S, MINUTE_S
 from meterlake.landing import put_by_month
 from meterlake.ledger import DELIVERY_SCHEMA, LOST_SCHEMA, Delivered, operation_row, superseded
 from meterlake.moments import back
 from meterlake.nightly.days import date_of, start_of
 from meterlake.nightly.history import changed_days, dropped_before
-from meterlake.nightly.rollup import Rollup
+from meterlake.nightly.rollup import QUARTER_S, Rollup
 from meterlake.pending import folded, pending
 from meterlake.ports import Change
 
@@ -173,7 +173,7 @@ def _totals_first(lake: Lake, registry: Registry, limits: Mapping[str, int]) -> 
     already = dropped_before(lake)
     since = max(already.values(), default=NEVER_S)
     # A local day that ends on the border's day begins before it.
-    days = [day for day in changed_days(lake, lake.snapshot()) if since <= start_of(day) <= limit]
+    days = changed_days(lake, lake.snapshot(), (since, limit + DAY_S))
     for day in days:
         batch(lake, registry, day)
     return [day.isoformat() for day in days]
@@ -183,7 +183,9 @@ def goes(rows: pa.Table, limits: Mapping[str, int]) -> Any:
     """Which rows (with ``interval_s`` and ``start``) are older than the age of their tier: bool, one a row."""
     start_s = rows["start"].cast(pa.int64()).to_numpy() // 1_000_000
     interval = rows["interval_s"].to_numpy()
-    limit = np.where(interval < MINUTE_S, limits.get("beats", NEVER_S), limits.get("intervals", NEVER_S))
+    whole = QUARTER_S % np.maximum(interval, 1) == 0  # beats that make no quarter-hours stay as they are
+    beats = np.where(whole, limits.get("beats", NEVER_S), NEVER_S)
+    limit = np.where(interval < MINUTE_S, beats, limits.get("intervals", NEVER_S))
     return start_s < limit
 
 

@@ -46,7 +46,7 @@ from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 BLOCKS: Final = "interval_blocks"
@@ -55,7 +55,7 @@ NUMBERS: Final = "numbers"
 FORMAT: Final = 1
 FINAL: Final = "-final"
 """In the name of a file that compaction wrote."""
-LATER: Final = ("pending_blocks",)
+LATER: Final = ("pending_blocks", "adjustments", "completeness", "daily_totals")
 """Side tables that older lakes lack; they are made when such a lake is opened."""
 _ADDED: Final = re.compile(r'"path":"([^"]+\.parquet)"')
 
@@ -258,6 +258,13 @@ class DeltaLake:
                 side.gather(now, needed if name == "pending_blocks" else None)
                 for name, side in self._sides.items()
             )
+
+
+    def forget(self, name: str, needed: Callable[[pa.Table], pa.Table]) -> int:
+        """Write a side table anew with the rows that are ``needed``; return how many went."""
+        with self._lock:
+            refresh(self._table, self.folder / BLOCKS)
+            return self._sides[name].forget(needed)
 
 
 def _make(folder: Path, buckets: int) -> None:

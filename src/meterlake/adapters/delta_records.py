@@ -221,6 +221,21 @@ class SideTable:
             if self._swap(gone, self._in_order(rows.combine_chunks())):
                 return len(gone)
 
+    def forget(self, needed: Callable[[pa.Table], pa.Table]) -> int:
+        """Write the files anew that hold rows which are not ``needed``; return how many rows went."""
+        while True:
+            _, entries = self.listing()
+            gone, kept, n = [], [self.schema.empty_table()], 0
+            for entry in entries:
+                file = self._file(entry)
+                rows = needed(file.rows)
+                if len(rows) < len(file.rows) and self._count(entry, file):
+                    gone.append(entry)
+                    kept.append(rows)
+                    n += len(file.rows) - len(rows)
+            if not gone or self._swap(gone, self._in_order(pa.concat_tables(kept).combine_chunks())):
+                return n
+
     def _swap(self, gone: list[_Entry], rows: pa.Table) -> bool:
         """Put ``rows`` in the place of files, as one commit; False where another came first."""
         planned_on = self.table.version()

@@ -14,7 +14,7 @@ from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class MemoryLake:
@@ -82,6 +82,13 @@ class MemoryLake:
     def records(self, name: str, meters: tuple[str, str] | None = None) -> pa.Table:  # noqa: ARG002
         """Return all rows of a side table."""
         return pa.concat_tables(self._records[name])
+
+    def forget(self, name: str, needed: Callable[[pa.Table], pa.Table]) -> int:
+        """Keep of a side table only the rows that are ``needed``; return how many went."""
+        with self._lock:
+            rows = self.records(name)
+            self._records[name] = [needed(rows)]
+            return len(rows) - len(self._records[name][0])
 
     def reserve(self, count: int) -> int:
         """Reserve ``count`` delivery numbers for ever; return the first."""

@@ -44,8 +44,8 @@ def batch(
     told = day or (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
     with progress() as tell:
         bar = None if tell is None else lambda done, total: tell("batch", done, total)
-        receipt = opened(context, lake, registry).batch(told, bar).to_json()
-    show(Listed([receipt if output == "json" else _short(receipt)]), output)
+        receipt = opened(context, lake, registry).batch(told, bar)
+    show(receipt if output == "json" else Listed([_short(receipt.to_json())]), output)  # type: ignore[arg-type]
 
 
 def runs(
@@ -100,8 +100,10 @@ def retain(  # noqa: PLR0913 - the options of one command
     if output == "json":
         show(receipt, output)  # type: ignore[arg-type]
         return
-    head = [] if receipt.tiers else ["no tier has an age: everything is kept"]
-    show(Listed(receipt.tiers, "tiers", GONE), output, head)
+    if output == "table" and not receipt.tiers:
+        typer.echo("no tier has an age: everything is kept")
+    else:
+        show(Listed(receipt.tiers, "tiers", GONE), output)
 
 
 def _short(receipt: dict[str, Any]) -> dict[str, Any]:

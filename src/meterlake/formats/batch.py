@@ -1,25 +1,33 @@
-"""Bodies of HTTP batches: JSON, NDJSON, CSV and Arrow streams become strips and rejects like files do."""
+"""Bodies of HTTP batches: JSON, NDJSON, CSV and Arrow streams become strips and rejects like files do.
+
+Unlike in files nothing is guessed: columns and members have the names that are documented, times without an
+offset are UTC unless a zone is declared, and a reading that does not say its length, where no default does,
+is refused.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
 
-from meterlake.errors import BadFile, Invalid
+from meterlake.errors import Invalid
+from meterlake.formats import columns
 from meterlake.formats.codec import Chunk, Codec, Origin, Parsed, ReadOptions
-from meterlake.formats.lines import join
-from meterlake.formats.ndjson import LINE_MAX, open_ndjson
+from meterlake.formats.declared import defaults_of, stamp_of, zone_of
+from meterlake.formats.json_text import lines_of
+from meterlake.formats.lines import LINE_MAX, join
+from meterlake.formats.long import LongCodec
+from meterlake.formats.ndjson import MEMBERS, open_ndjson
 from meterlake.formats.parquet import arrow_readings
-from meterlake.formats.recognise import open_codec
+from meterlake.formats.stamps import form_of
 from meterlake.strips import Rejects, Strips
 from meterlake.zones import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from meterlake.ids import MeterIds
     from meterlake.strips import Kinds
@@ -30,94 +38,124 @@ CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 MEDIA: Final = (JSON, NDJSON, CSV, ARROW)
 
-HEAD: Final = 1 << 20
-_DEFAULTS: Final = {"channel", "seconds", "unit", "quality"}
-_BETWEEN: Final = re.compile(rb"[\r\n]+")
+PIECE: Final = 4 << 20
+"""Bytes of text that are parsed at once."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_CSV_REMEDY: Final = f"the first line names the columns: {','.join(MEMBERS.values())}"
+
+
+class _Defaults(msgspec.Struct, forbid_unknown_fields=True):
+    """What holds for all readings of a JSON document that do not say it."""
+
+    channel: str | None = None
+    seconds: int | None = None
+    unit: str | None = None
+    quality: str | None = None
 
 
 def parse_body(  # noqa: PLR0913 - what a codec takes, and the body
-    body: bytes, media: str, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds,
+    body: bytes | memoryview, media: str, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds,
     *, line_max: int = LINE_MAX,
 ) -> Parsed:  # fmt: skip
-    """Readings of one body. Lines count from 1: of JSON the readings, of CSV with its header, of Arrow the rows.
+    """Readings of one body; ``unsettled`` is always None, local times are settled within the body.
+
+    Lines of rejects and strips count from 1: of NDJSON and CSV the lines of the body (a header is line 1), of JSON
+    the readings by their place, of Arrow the rows. A text line of more than ``line_max`` bytes is one
+    ``malformed_line``. A last line needs no newline.
 
     Raises:
         Invalid: the body as a whole is not what ``media`` says, or ``media`` is none of `MEDIA`.
 
     """
-    if media in {JSON, NDJSON, CSV}:
-        _check_text(body)
     match media:
         case "application/json":
-            body, options = _lines_of(body, options)
-            parts = [_whole(open_ndjson(options, origin, "the body", line_max), body, ids, kinds)]
+            lines, defaults = lines_of(_text(body))
+            codec: Codec = open_ndjson(_with_defaults(defaults, options), origin, "the body", line_max)
+            parts = _lines(codec, lines, ids, kinds)
         case "application/x-ndjson":
-            parts = [_whole(open_ndjson(options, origin, "the body", line_max), body, ids, kinds)]
+            parts = _lines(open_ndjson(options, origin, "the body", line_max), _text(body), ids, kinds)
         case "text/csv":
-            body = body.removeprefix(b"\xef\xbb\xbf")
-            codec = open_codec(
-                body[:HEAD], len(body) <= HEAD, replace(options, format="csv"), origin, "the body"
-            )
-            parts = [_whole(codec, body, ids, kinds)]
+            text = _text(body)
+            parts = _lines(_open_csv(text, options, origin, line_max), text, ids, kinds)
         case "application/vnd.apache.arrow.stream":
-            parts = list(_arrow(body, options, origin, ids, kinds))
+            parts = _batches(body, options, origin, ids, kinds)
         case _:
             raise Invalid(f"{media or 'no content type'}: send one of {', '.join(MEDIA)}")
-    return _settled(_joined(parts), options, origin, kinds)
+    return _settled(_joined(list(parts)), options, origin, kinds)
 
 
-def _check_text(body: bytes) -> None:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid(f"the body is no UTF-8 at byte {error.start}: send text in UTF-8") from error
+def _text(body: bytes | memoryview) -> bytes:
+    """Check that a body is UTF-8, and return it without the mark that it is."""
+    text = bytes(body).removeprefix(_BOM)
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise Invalid(f"the body is no UTF-8 at byte {error.start}; send UTF-8") from error
+    return text
 
 
-def _whole(codec: Codec, body: bytes, ids: MeterIds, kinds: Kinds) -> Parsed:
-    """Parse all of ``body``; a last line without its newline is a line."""
-    whole = body if not body or body.endswith(b"\n") else body + b"\n"
-    return codec.parse(Chunk(whole, 1, last=True), ids, kinds)
+def _lines(codec: Codec, text: bytes, ids: MeterIds, kinds: Kinds) -> Iterator[Parsed]:
+    """Parse lines piece by piece."""
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    at, line = 0, 1
+    while at < len(text):
+        stop = (text.rfind(b"\n", at, at + PIECE) + 1) or (text.index(b"\n", at) + 1)
+        parsed = codec.parse(Chunk(text[at:stop], line, last=stop == len(text)), ids, kinds)
+        yield parsed
+        line += parsed.lines + (codec.header_lines() if at == 0 else 0)
+        at = stop
 
 
-def _lines_of(body: bytes, options: ReadOptions) -> tuple[bytes, ReadOptions]:
-    """Readings of a JSON document as NDJSON, and the options with its defaults."""
-    body = _BETWEEN.sub(b" ", body)
-    try:
-        first = body.lstrip()[:1]
-        if first == b"[":
-            readings = msgspec.json.decode(body, type=list[msgspec.Raw])
-        else:
-            told: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-            if "readings" not in told:
-                return body, options
-            readings = msgspec.json.decode(told["readings"], type=list[msgspec.Raw])
-            options = _with_defaults(told.get("defaults"), options)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(
-            f"the body is no JSON of readings: {error}; send a reading, a list, or defaults and readings"
-        ) from error
-    return b"\n".join(readings), options
+def _open_csv(text: bytes, options: ReadOptions, origin: Origin, line_max: int) -> LongCodec:
+    """Codec of CSV whose first line names the columns as readings do."""
+    head = text.partition(b"\n")[0]
+    if not head.strip() or b"\0" in head:
+        raise Invalid(f"the body has no line at its top that names columns; {_CSV_REMEDY}")
+    sheet = columns.sheet_of(head[:line_max] + b"\n", options, "the body")
+    names = [name.strip().lower() for name in sheet.header or ()]
+    roles = {role: names.index(name) for role, name in MEMBERS.items() if name in names}
+    if options.meter is not None:
+        roles.pop("meter", None)
+    missing = [MEMBERS[role] for role in ("meter", "time", "value") if role not in roles]
+    if missing and not (missing == ["meter"] and options.meter is not None):
+        raise Invalid(f"no column {', '.join(missing)} in the body; {sheet.seen()}; {_CSV_REMEDY}")
+    assumed: dict[str, str] = {}
+    stamp = stamp_of(options, assumed)
+    zone, _ = zone_of(options)
+    defaults = defaults_of(options, assumed, roles, options.interval_s or 0)
+    mark = columns.decimal_mark(sheet, [], options.decimal, assumed)
+    form = form_of(options.time_format)
+    return LongCodec(
+        "csv", sheet, roles, defaults, form, mark, options, origin, zone, stamp, assumed, line_max
+    )
 
 
-def _with_defaults(raw: msgspec.Raw | None, options: ReadOptions) -> ReadOptions:
+def _with_defaults(raw: bytes | None, options: ReadOptions) -> ReadOptions:
+    """Options with what a JSON document says for all its readings."""
     if raw is None:
         return options
-    told: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
-    unknown = set(told) - _DEFAULTS
-    if unknown:
-        raise Invalid(f"defaults {', '.join(sorted(unknown))}: there are only {', '.join(sorted(_DEFAULTS))}")
-    seconds = told.get("seconds", options.interval_s)
-    words = {name: told[name] for name in ("channel", "unit", "quality") if name in told}
-    if not (seconds is None or type(seconds) is int) or not all(
-        isinstance(word, str) for word in words.values()
-    ):
-        raise Invalid("defaults: seconds is a whole number, channel, unit and quality are text")
-    return replace(options, interval_s=seconds, **words)
+    try:
+        told = msgspec.json.decode(raw, type=_Defaults)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(
+            f"defaults: {error}; they may say channel, seconds (a whole number), unit and quality"
+        ) from error
+    return replace(
+        options,
+        channel=options.channel if told.channel is None else told.channel,
+        interval_s=options.interval_s if told.seconds is None else told.seconds,
+        unit=options.unit if told.unit is None else told.unit,
+        quality=options.quality if told.quality is None else told.quality,
+    )
 
 
-def _arrow(
-    body: bytes, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds
-) -> Iterable[Parsed]:
+def _batches(
+    body: bytes | memoryview, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds
+) -> Iterator[Parsed]:
+    """Parse an Arrow stream batch by batch."""
     try:
         reader = pa.ipc.open_stream(pa.py_buffer(body))
         readings = arrow_readings(reader.schema, options, origin, ids, kinds)
@@ -126,10 +164,10 @@ def _arrow(
             batch.validate(full=True)
             yield readings.rows(batch, line)
             line += len(batch)
-    except BadFile:
-        raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Invalid(f"the body is no Arrow stream of readings: {error}") from error
+        raise Invalid(
+            f"the body is no Arrow stream of readings: {error}; write it as an IPC stream, not as a file"
+        ) from error
 
 
 def _joined(parts: list[Parsed]) -> Parsed:
@@ -137,7 +175,7 @@ def _joined(parts: list[Parsed]) -> Parsed:
         return parts[0]
     late = [part.unsettled for part in parts if part.unsettled is not None]
     return Parsed(
-        Strips.concat([part.strips for part in parts]),
+        Strips.concat(part.strips for part in parts),
         join([Rejects.empty(), *(part.rejects for part in parts)]),
         sum(part.received for part in parts),
         sum(part.lines for part in parts),
@@ -148,17 +186,11 @@ def _joined(parts: list[Parsed]) -> Parsed:
 
 def _settled(parsed: Parsed, options: ReadOptions, origin: Origin, kinds: Kinds) -> Parsed:
     """Decide the readings whose local time exists twice, as in a file."""
-    if parsed.unsettled is None or not len(parsed.unsettled):
+    if parsed.unsettled is None:
         return parsed
-    strips, rejects = settle(
-        parsed.unsettled,
-        parsed.unsettled_text,
-        kinds,
-        options.zone or "UTC",
-        options.stamp or "start",
-        origin.now_s,
+    zone, stamp = options.zone or "UTC", options.stamp or "start"
+    strips, rejects = settle(parsed.unsettled, parsed.unsettled_text, kinds, zone, stamp, origin.now_s)
+    whole = Strips.concat([parsed.strips, strips])
+    return replace(
+        parsed, strips=whole, rejects=join([parsed.rejects, rejects]), unsettled=None, unsettled_text=[]
     )
-    parsed.strips = Strips.concat([parsed.strips, strips])
-    parsed.rejects = join([parsed.rejects, rejects])
-    parsed.unsettled, parsed.unsettled_text = None, []
-    return parsed

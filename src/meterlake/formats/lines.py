@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from meterlake.formats.codec import Chunk
 
+LINE_MAX: Final = 1 << 20
+"""A line longer than this is no record of any meter file."""
 TEXT_MAX: Final = 1024
 """Bytes of a refused line that are kept."""
 _ENDINGS: Final = b' \t\r,;"'

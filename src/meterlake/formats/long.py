@@ -9,21 +9,22 @@ import numpy as np
 
 from meterlake.errors import BadFile
 from meterlake.formats import columns, rows
-from meterlake.formats.categories import Categories, Defaults, Meaning, kind_of, meaning_of
+from meterlake.formats.categories import Categories, Defaults, Meaning, distinct, kind_of, meaning_of
 from meterlake.formats.codec import Chunk, Origin, Parsed, ReadOptions
 from meterlake.formats.declared import REMEDY, defaults_of, interval_text, stamp_of, zone_of
-from meterlake.formats.lines import REJECT, Body, body_of, rejects_of, texts_of
-from meterlake.formats.stamps import ROOM, Form, form_of
+from meterlake.formats.lines import LINE_MAX, REJECT, Body, body_of, rejects_of, texts_of
+from meterlake.formats.stamps import NO_STAMP, ROOM, Form, form_of
 from meterlake.ids import MeterIds
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S, is_supported
 from meterlake.readings import FUTURE_S
 from meterlake.strips import Codes, Ints, Kind, Kinds, Strips
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from meterlake.formats.columns import Sheet
 
+US: Final = 1_000_000
 _NEVER: Final = 1 << 60
 _EPOCH_DIGITS: Final = {10: "epoch_s", 13: "epoch_ms"}
 
@@ -36,6 +37,8 @@ class Found:
     amounts: Ints
     rejects: Ints
     unsettled: Ints
+    stamps: Ints
+    """What the sender says that the version of each strip is, us since 1970; empty where rows have no such column."""
     naive: int
     lines: int
 
@@ -55,6 +58,10 @@ class LongCodec:
     zone: str
     stamp: str
     assumed: dict[str, str] = field(default_factory=dict)
+    longest: int = LINE_MAX
+    """Bytes of the longest line that is read."""
+    kernel: Callable[..., int] = field(default=rows.scan_rows)
+    """What cuts lines into fields and reads them: `rows.scan_rows` or one of its signature."""
 
     def header_lines(self) -> int:
         """Lines at the top that hold no data."""
@@ -84,7 +91,13 @@ class LongCodec:
             days=days,
             zoned=self.options.zone is not None,
             future_s=future_s,
+            stamp=roles.get("stamp", -1),
+            longest=self.longest,
         )
+
+    def body(self, chunk: Chunk) -> Body:
+        """Return the lines of a chunk that hold data."""
+        return body_of(chunk, self.sheet.header_lines, self.sheet.ending)
 
     def _words(self) -> tuple[str, ...]:
         return tuple(role for role in columns.WORDS if role in self.columns)
@@ -100,23 +113,24 @@ class LongCodec:
         state = np.zeros(rows.STATE, np.int64)
         state[[rows.POSITION, rows.LINE, rows.METER_LENGTH]] = body.start, body.line, -1
         words = np.array([self.columns[role] for role in self._words()], np.int64)
-        fields = np.zeros((2, self.sheet.width + 1), np.int64)
+        fields = np.zeros((3, self.sheet.width + 1), np.int64)
         found = Found(
             np.empty((room, rows.STRIP), np.int64), np.empty(room, np.int64), np.empty((room, REJECT), np.int64),
-            np.empty((room, rows.U_WIDTH), np.int64), 0, 0,
+            np.empty((room, rows.U_WIDTH), np.int64), np.empty(room if layout.stamp >= 0 else 0, np.int64), 0, 0,
         )  # fmt: skip
         scratch = np.empty(ROOM, np.int64)
         while True:
             state[rows.KNOWN] = categories.known
-            answer = rows.scan_rows(
+            answer = self.kernel(
                 body.data, layout, self.form.program, words, zone, categories.table, fields, scratch,
-                state, found.strips, found.amounts, found.rejects, found.unsettled,
+                state, found.strips, found.amounts, found.rejects, found.unsettled, found.stamps,
             )  # fmt: skip
             if answer == rows.DONE:
                 break
-            spans = fields[:, words].T.tolist()
-            categories.learn([body.raw[a:b] for a, b in spans])
+            spans = fields[:2, words].T.tolist()
+            categories.learn([body.data[a:b].tobytes() for a, b in spans])
         found.strips = found.strips[: state[rows.STRIPS]]
+        found.stamps = found.stamps[: state[rows.STRIPS]]
         found.amounts = found.amounts[: state[rows.SLOTS]]
         found.rejects = found.rejects[: state[rows.REJECTS]]
         found.unsettled = found.unsettled[: state[rows.UNSETTLED]]
@@ -125,34 +139,43 @@ class LongCodec:
 
     def parse(self, chunk: Chunk, ids: MeterIds, kinds: Kinds) -> Parsed:
         """Read one chunk of whole lines."""
-        body = body_of(chunk, self.sheet.header_lines, self.sheet.ending)
+        body = self.body(chunk)
         categories = Categories(self._words(), self._meaning)
         found = self.scan(body, categories, self.origin.now_s + FUTURE_S)
         if found.naive and self.options.zone is None:
             self.assumed["zone"] = "UTC"
         if body.open_line:
             self.assumed["last_line"] = "taken although it lacks its newline"
-        strips = self._strips(body, found.strips, found.amounts, categories, ids, kinds)
+        strips = self._strips(body, found.strips, found.amounts, found.stamps, categories, ids, kinds)
         rejects = rejects_of(body, found.rejects)
         unsettled = None
         if len(found.unsettled):
-            ones = np.column_stack([found.unsettled[:, :6], np.ones(len(found.unsettled), np.int64)])
-            amounts = found.unsettled[:, rows.U_AMOUNT].copy()
-            unsettled = self._strips(body, ones, amounts, categories, ids, kinds)
+            ones = found.unsettled[:, : rows.STRIP].copy()
+            ones[:, rows.S_COUNT] = 1
+            amounts, stamps = found.unsettled[:, rows.U_AMOUNT].copy(), found.unsettled[:, rows.U_STAMP]
+            unsettled = self._strips(body, ones, amounts, stamps, categories, ids, kinds)
         texts = texts_of(body, found.unsettled[:, rows.U_START], found.unsettled[:, rows.U_STOP])
         received = len(found.amounts) + int(rejects.count.sum()) + len(texts)
         return Parsed(strips, rejects, received, found.lines, unsettled, texts)
 
-    def _strips(
-        self, body: Body, table: Ints, amounts: Ints, categories: Categories, ids: MeterIds, kinds: Kinds
-    ) -> Strips:
-        return strips_of(
-            table, amounts, meter_codes(body, table, ids, self.columns, self.options),
-            categories.kinds(table[:, rows.S_NUMBER], table[:, rows.S_KEY], self._kind, kinds),
-        )  # fmt: skip
+    def _strips(  # noqa: PLR0913
+        self, body: Body, table: Ints, amounts: Ints, stamps: Ints, categories: Categories, ids: MeterIds,
+        kinds: Kinds,
+    ) -> Strips:  # fmt: skip
+        meter = meter_codes(body, table, ids, self.columns, self.options)
+        number, key = table[:, rows.S_NUMBER], table[:, rows.S_KEY]
+        if (stamps == NO_STAMP).all():
+            return strips_of(table, amounts, meter, categories.kinds(number, key, self._kind, kinds))
+        sent = np.minimum(stamps, self.origin.now_s * US)
+        traits, inverse = distinct(number, key, sent)
+        found = [self._kind(categories.meanings[n], k, s) for n, k, s in traits.tolist()]
+        codes = np.array([kinds.code(kind) for kind in found], np.int32)
+        return strips_of(table, amounts, meter, codes[inverse])
 
-    def _kind(self, meaning: Meaning, key: int) -> Kind:
-        return kind_of(meaning, self.origin, key, per_line=True)
+    def _kind(self, meaning: Meaning, key: int, stamp: int = NO_STAMP) -> Kind:
+        return kind_of(
+            meaning, self.origin, key, stamp_us=None if stamp == NO_STAMP else stamp, per_line=True
+        )
 
 
 def meter_codes(

@@ -14,13 +14,16 @@ import pyarrow.parquet as pq
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import BadFile
 from meterlake.formats.block_rows import parse_blocks
-from meterlake.formats.categories import Defaults, Meaning, kind_of, meaning_of
+from meterlake.formats.categories import Defaults, Meaning, distinct, kind_of, meaning_of
 from meterlake.formats.codec import Origin, Parsed, ReadOptions
-from meterlake.formats.decimals import FAILED, amounts_of
-from meterlake.formats.declared import defaults_of, interval_text, stamp_of
+from meterlake.formats.column_amounts import column_amounts
+from meterlake.formats.decimals import FAILED
+from meterlake.formats.declared import defaults_of, interval_text, stamp_of, zone_of
 from meterlake.formats.long import commonest_step
+from meterlake.formats.rows import METER_MAX
+from meterlake.formats.stamps import NO_STAMP
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S
-from meterlake.readings import AMOUNT_MAX, FUTURE_S, REASON_CODES
+from meterlake.readings import FUTURE_S, REASON_CODES
 from meterlake.strips import Codes, Ints, Kinds, Rejects, Strips
 from meterlake.zones import AMBIGUOUS, NONEXISTENT, local_to_utc, utc_to_local, zone_table
 
@@ -48,7 +51,10 @@ _EXPECTED: Final = (
     "meter_id or meter, interval_start or start, amount or value, and maybe interval_s or seconds, channel, "
     "unit, quality, stamp; or the columns of blocks: "
 )
+_SMALL: Final = 1 << 16
 _US: Final = 1_000_000
+_FIRST_S: Final = -62_135_596_800
+"""The year 1; no stamp in text can be before."""
 _PER_SECOND: Final = {"s": 1, "ms": 1000, "us": _US, "ns": 1000 * _US}
 
 Bools = npt.NDArray[np.bool_]
@@ -90,32 +96,25 @@ class ParquetReadings:
         word, meanings = _words(column, n, self._defaults(meter, start, (reason > 0) | doubled))
         interval = np.array([m.interval_s for m in meanings], np.int64)[word]
         begin = start - np.where(doubled, 0, interval) if self.options.stamp == "end" else start
-        amounts = _amounts(column, word, meanings)
-        reason = _first_of(reason, np.array([m.reason for m in meanings], np.int64)[word])
-        reason = _first_of(reason, np.where(amounts < FAILED + 256, amounts - FAILED, 0))
-        late = ~doubled & (begin > self.origin.now_s + FUTURE_S)
-        reason = _first_of(reason, np.where(late, REASON_CODES["future"], 0))
+        amounts = column_amounts(column, word, meanings)
+        if any(m.reason for m in meanings):
+            reason = _first_of(reason, np.array([m.reason for m in meanings], np.int64)[word])
+        failed = amounts < FAILED + 256
+        if failed.any():
+            reason = _first_of(reason, np.where(failed, amounts - FAILED, 0))
+        _note(reason, ~doubled & (begin > self.origin.now_s + FUTURE_S), "future")
         unsettled = doubled & ((reason == 0) | (reason >= REASON_CODES["missing_value"]))
+        good, bad = (reason == 0) & ~unsettled, (reason > 0) & ~unsettled
         amounts = np.where(unsettled & (reason > 0), FAILED + reason, amounts)
-        good, bad, later = (reason == 0) & ~unsettled, (reason > 0) & ~unsettled, np.flatnonzero(unsettled)
         kind = self._kinds(word, meanings, begin, interval, column.get("stamp"), good | unsettled)
         lines = line + np.arange(n)
         strips = runs(meter, kind, begin, interval, lines, amounts, good)
+        refused, later = np.flatnonzero(bad), np.flatnonzero(unsettled)
         pending = Strips(
-            meter[later],
-            kind[later],
-            begin[later],
-            np.ones(len(later), np.int32),
-            lines[later],
-            amounts[later],
-        )
-        refused = np.flatnonzero(bad)
-        rejects = Rejects(
-            lines[refused],
-            reason[refused].astype(np.uint8),
-            np.ones(len(refused), np.int32),
-            _texts(batch, refused),
-        )
+            meter[later], kind[later], begin[later], np.ones(len(later), np.int32), lines[later], amounts[later],
+        )  # fmt: skip
+        codes, ones = reason[refused].astype(np.uint8), np.ones(len(refused), np.int32)
+        rejects = Rejects(lines[refused], codes, ones, _texts(batch, refused))
         return Parsed(strips, rejects, n, n, pending if len(later) else None, _texts(batch, later))
 
     def _meters(self, column: pa.Array | None, reason: Ints) -> Codes:
@@ -123,27 +122,28 @@ class ParquetReadings:
         n = len(reason)
         if self.options.meter is not None or column is None:
             return np.repeat(self.ids.codes_of(pa.array([self.options.meter or ""])), n)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        text = column.cast(pa.string())
-        known = pc.fill_null(pc.not_equal(text, ""), fill_value=False)
-        there = known.to_numpy(zero_copy_only=False).astype(bool)
+        text = _decoded(column).cast(pa.string())
+        length = pc.fill_null(pc.binary_length(text), 0).to_numpy(zero_copy_only=False)
+        there = (length > 0) & (length <= METER_MAX)
+        if there.all():
+            return self.ids.codes_of(text)
         reason[~there] = REASON_CODES["malformed_line"]
         codes = np.full(n, -1, np.int32)
-        codes[there] = self.ids.codes_of(text.filter(known))
+        codes[there] = self.ids.codes_of(text.filter(pa.array(there)))
         return codes
 
     def _starts(self, column: pa.Array, reason: Ints) -> tuple[Ints, Bools]:
         """UTC seconds of each row's stamp (local where it exists twice, which is said); reasons are noted."""
         kind = column.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            raise BadFile("times are text; write them as Parquet timestamps, or load the text as csv")
+            raise BadFile("times are text; write them as timestamps, or all of it as csv")
         if not pa.types.is_timestamp(kind):
-            raise BadFile(f"times are {kind}; write them as Parquet timestamps")
+            raise BadFile(f"times are {kind}; write them as timestamps")
         absent = column.is_null().to_numpy(zero_copy_only=False)
-        ticks = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        ticks = pc.fill_null(column.view(pa.int64()), 0).to_numpy(zero_copy_only=False)
         per_second = _PER_SECOND[kind.unit]
         seconds = ticks // per_second
+        whole = seconds * per_second
         doubled = np.zeros(len(ticks), bool)
         if kind.tz is None:
             zone = self.options.zone or "UTC"
@@ -153,9 +153,10 @@ class ParquetReadings:
             doubled = status == AMBIGUOUS
             _note(reason, status == NONEXISTENT, "nonexistent_local_time")
             seconds = np.where(doubled, seconds, first)
-        _note(reason, ticks % per_second != 0, "off_grid")
-        _note(reason, absent, "bad_time")
-        return seconds, doubled & ~absent
+        _note(reason, whole != ticks, "off_grid")
+        bad = absent | (seconds < _FIRST_S)
+        _note(reason, bad, "bad_time")
+        return seconds, doubled & ~bad
 
     def _defaults(self, meter: Codes, start: Ints, useless: Bools) -> Defaults:
         """What rows do not say; the length is told from the first batch where nothing else says it."""
@@ -184,27 +185,26 @@ class ParquetReadings:
         used: Bools,
     ) -> Codes:
         """Kind of each row that is ``used``: one a distinct meaning, sender's stamp and local-day phase."""
-        sent = np.full(len(word), -1, np.int64)
-        if stamp is not None:
-            sent = pc.fill_null(stamp.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), -1).to_numpy(
-                zero_copy_only=False
-            )
-            sent = np.minimum(sent, self.origin.now_s * _US)
-        key = np.zeros(len(word), np.int64)
+        columns = [word]
+        key, sent = np.zeros(1, np.int64), np.full(1, NO_STAMP, np.int64)
         if self.options.zone is not None:
             phase = utc_to_local(self.options.zone, begin) % DAY_S
             days = np.isin(interval, LOCAL_DAYS_S)
             key = np.where(days, 1 + phase * 4 + interval // 3600 - 23, 0)
-        mine = np.flatnonzero(used)
-        codes = np.zeros(len(word), np.int32)
-        traits, inverse = _distinct(np.stack([word, key, sent], axis=1)[mine])
-        table = [
-            self.kinds.code(
-                kind_of(meanings[w], self.origin, k, stamp_us=None if s < 0 else s, per_line=True)
+        if stamp is not None:
+            us = stamp.cast(pa.timestamp("us"), safe=False).view(pa.int64())
+            sent = np.clip(
+                pc.fill_null(us, NO_STAMP).to_numpy(zero_copy_only=False), NO_STAMP, self.origin.now_s * _US
             )
+        columns += [np.broadcast_to(column, len(word)) for column in (key, sent)]
+        mine = slice(None) if used.all() else np.flatnonzero(used)
+        traits, inverse = distinct(*(column[mine] for column in columns))
+        found = [
+            kind_of(meanings[w], self.origin, k, stamp_us=None if s == NO_STAMP else s, per_line=True)
             for w, k, s in traits.tolist()
         ]
-        codes[mine] = np.array(table, np.int32)[inverse]
+        codes = np.zeros(len(word), np.int32)
+        codes[mine] = np.array([self.kinds.code(kind) for kind in found], np.int32)[inverse]
         return codes
 
 
@@ -234,8 +234,19 @@ def read(
 def arrow_readings(
     schema: pa.Schema, options: ReadOptions, origin: Origin, ids: MeterIds, kinds: Kinds
 ) -> ParquetReadings:
-    """Reader of batches of ``schema``, which has the columns of Parquet readings; BadFile where it has not."""
-    return ParquetReadings(None, options, origin, ids, kinds, _columns_of(schema.names, options, "the body"))
+    """Reader of batches of ``schema``, which may come from anywhere; nothing is guessed from what they hold.
+
+    Raises:
+        BadFile: it has not the columns of readings.
+        Invalid: an option has a value that does not exist.
+
+    """
+    columns = _columns_of(schema.names, options, "the body")
+    zone_of(options)
+    assumed: dict[str, str] = {}
+    stamp_of(options, assumed)
+    defaults = defaults_of(options, assumed, columns, options.interval_s or 0)
+    return ParquetReadings(None, options, origin, ids, kinds, columns, assumed, defaults)
 
 
 def _columns_of(names: list[str], options: ReadOptions, name: str) -> dict[str, str]:
@@ -270,23 +281,34 @@ def _first_of(one: Ints, other: Ints) -> Ints:
 
 def _note(reason: Ints, rows: Bools, name: str) -> None:
     """Give ``rows`` a reason where none that comes first holds."""
+    if not rows.any():
+        return
     code = REASON_CODES[name]
     reason[rows & ((reason == 0) | (reason > code))] = code
 
 
-def _distinct(rows: Ints) -> tuple[Ints, Ints]:
-    """Distinct rows and the index of each row's; cheap where most are like the row before."""
-    fresh = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))[: len(rows)]
-    distinct, inverse = np.unique(rows[fresh], axis=0, return_inverse=True)
-    return distinct, inverse.reshape(-1)[np.cumsum(fresh) - 1]
-
-
 def _present(codes: Ints) -> tuple[Ints, Ints]:
-    """Distinct small numbers, rising, and the index of each."""
+    """Distinct numbers, rising, and the index of each row's; cheap where they are small."""
+    if not len(codes) or codes.max() > _SMALL + len(codes):
+        there, inverse = np.unique(codes, return_inverse=True)
+        return there, inverse.reshape(-1)
     there = np.flatnonzero(np.bincount(codes))
-    place = np.zeros(int(there[-1]) + 1 if len(there) else 0, np.int64)
+    place = np.empty(int(there[-1]) + 1, np.int64)
     place[there] = np.arange(len(there))
     return there, place[codes]
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Return the values of a dictionary, or the column as it is."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _numbered(column: pa.Array) -> tuple[Ints, list[str]]:
+    """Index of each row's word, and the words; an empty one where there is none."""
+    values = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    words = [text or "" for text in values.dictionary.cast(pa.string()).to_pylist()]
+    codes = pc.fill_null(values.indices.cast(pa.int64()), len(words)).to_numpy(zero_copy_only=False)
+    return codes, [*words, ""]
 
 
 def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Ints, list[Meaning]]:
@@ -295,59 +317,50 @@ def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Int
     texts: list[tuple[str, ...]] = [()]
     roles = [role for role in ("interval", "quality", "channel", "unit") if role in column]
     for role in roles:
-        values = column[role]
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
-        encoded = pc.fill_null(values.cast(pa.string()), "").dictionary_encode()
-        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        words = encoded.dictionary.to_pylist()
+        codes, words = _numbered(column[role])
+        if n and (codes == codes[0]).all():
+            texts = [(*text, words[int(codes[0])]) for text in texts]
+            continue
         pairs, number = _present(number * len(words) + codes)
         texts = [(*texts[p // len(words)], words[p % len(words)]) for p in pairs.tolist()] if n else texts
     return number, [meaning_of(dict(zip(roles, text, strict=True)), defaults) for text in texts]
-
-
-def _amounts(column: dict[str, pa.Array], word: Ints, meanings: list[Meaning]) -> Ints:
-    """Milli units of each row; ``FAILED`` plus a reason's code where it has none."""
-    if "amount" in column:
-        given = pc.fill_null(column["amount"].cast(pa.int64()), FAILED)
-        amounts: Ints = given.to_numpy(zero_copy_only=False).copy()
-        out = (amounts > AMOUNT_MAX) | (amounts < -AMOUNT_MAX)
-        out &= amounts != FAILED
-        amounts[amounts == FAILED] = FAILED + REASON_CODES["missing_value"]
-        amounts[out] = FAILED + REASON_CODES["out_of_range"]
-        return amounts
-    text = pc.fill_null(column["value"].cast(pa.large_string()), "")
-    _, offsets, data = text.buffers()
-    borders = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
-    content = np.frombuffer(data, np.uint8) if data and data.size else np.frombuffer(b"\n", np.uint8)
-    wrong_unit = np.array([m.wrong_unit for m in meanings], bool)[word]
-    multiplier = np.array([m.unit.multiplier for m in meanings], np.int64)[word]
-    power = np.array([m.unit.power for m in meanings], np.int64)[word]
-    amounts = np.empty(len(text), np.int64)
-    amounts_of(content, borders, ord("."), multiplier, power, amounts)
-    readable = (amounts >= FAILED + 256) | (amounts == FAILED + REASON_CODES["out_of_range"])
-    amounts[wrong_unit & readable] = FAILED + REASON_CODES["unit_mismatch"]
-    return amounts
 
 
 def runs(  # noqa: PLR0913
     meter: Codes, kind: Codes, start: Ints, interval: Ints, lines: Ints, amounts: Ints, good: Bools
 ) -> Strips:
     """Strips of consecutive ``good`` rows that are alike and follow each other."""
-    at = np.flatnonzero(good)
-    if not len(at):
+    if not good.any():
         return Strips.empty()
-    cut = np.ones(len(at), bool)
-    a, b = at[:-1], at[1:]
-    cut[1:] = (
-        (b != a + 1) | (meter[b] != meter[a]) | (kind[b] != kind[a]) | (start[b] != start[a] + interval[a])
-    )  # fmt: skip
+    at: Any = slice(None)
+    apart = np.zeros(len(good) - 1, bool)
+    if not good.all():
+        at = np.flatnonzero(good)
+        apart = np.diff(at) != 1
+        meter, kind, start, interval, lines = meter[at], kind[at], start[at], interval[at], lines[at]
+    cut = np.ones(len(meter), bool)
+    cut[1:] = apart | (meter[1:] != meter[:-1]) | (kind[1:] != kind[:-1])
+    cut[1:] |= start[1:] != start[:-1] + interval[:-1]
     heads = np.flatnonzero(cut)
-    count = np.diff(np.append(heads, len(at))).astype(np.int32)
-    first = at[heads]
-    return Strips(meter[first], kind[first], start[first], count, lines[first], amounts[at])
+    count = np.diff(np.append(heads, len(cut))).astype(np.int32)
+    return Strips(meter[heads], kind[heads], start[heads], count, lines[heads], amounts[at])
 
 
 def _texts(batch: pa.RecordBatch, rows: Ints) -> list[str]:
     """Refused rows as text."""
-    return [str(row)[:1024] for row in batch.take(pa.array(rows)).to_pylist()] if len(rows) else []
+    if not len(rows):
+        return []
+    some = batch.take(pa.array(rows))
+    columns = [_shown(column) for column in some.columns]
+    return [
+        ", ".join(f"{name}={text}" for name, text in zip(some.schema.names, row, strict=True))[:1024]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _shown(column: pa.Array) -> list[str]:
+    """Values as text; what cannot be written so, as what it is."""
+    try:
+        return [text or "" for text in _decoded(column).cast(pa.string()).to_pylist()]
+    except (pa.ArrowException, UnicodeDecodeError):
+        return [str(column.type)] * len(column)

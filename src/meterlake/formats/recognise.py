@@ -68,7 +68,7 @@ def open_codec(head: bytes, at_end: bool, options: ReadOptions, origin: Origin, 
         return EmptyCodec("csv" if form == "auto" else form)
     if form == "nem12" or (form == "auto" and is_nem12(head)):
         return open_nem12(head, options, origin, name)
-    if form == "ndjson" or (form == "auto" and is_ndjson(head)):
+    if form == "ndjson" or (form == "auto" and is_ndjson(head, options)):
         return open_ndjson(options, origin, name)
     sheet = sheet_of(head, options, name)
     if at_end and not sheet.rows and not sheet.header:

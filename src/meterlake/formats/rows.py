@@ -35,7 +35,7 @@ from meterlake.formats.fields import WHOLE, same, split
 from meterlake.formats.lines import R_COUNT, R_LINE, R_REASON, R_START, R_STOP, REJECT
 from meterlake.formats.localtime import clock_of, first_utc, is_skipped, local_of, stretch_of
 from meterlake.formats.pointer import pointer
-from meterlake.formats.stamps import ABSOLUTE, BAD, FRACTION, Script, stamp_of
+from meterlake.formats.stamps import ABSOLUTE, BAD, BAD_STAMP, FRACTION, NO_STAMP, Script, sent_of, stamp_of
 from meterlake.intervals import DAY_S, LOCAL_DAYS_S
 from meterlake.readings import REASON_CODES
 
@@ -52,14 +52,14 @@ METER_MAX: Final = 128
 STRIP: Final = 7
 S_METER, S_LENGTH, S_NUMBER, S_KEY, S_START, S_LINE, S_COUNT = range(STRIP)
 """Columns of a strip: bytes of its meter id, number and key of its kind, first slot, line, slots."""
-U_WIDTH: Final = 9
-U_AMOUNT, U_START, U_STOP = 6, 7, 8
-"""Columns of an unsettled reading: those of a strip up to the line, its amount, the text of its line."""
+U_WIDTH: Final = 10
+U_AMOUNT, U_START, U_STOP, U_STAMP = 6, 7, 8, 9
+"""Columns of an unsettled reading: those of a strip up to the line, its amount, the text of its line, its stamp."""
 
-STATE: Final = 15
+STATE: Final = 16
 (
     POSITION, LINE, STRIPS, SLOTS, REJECTS, UNSETTLED, KNOWN, LAST, STRETCH, NAIVE,
-    METER, METER_LENGTH, KIND, KEY, NEXT,
+    METER, METER_LENGTH, KIND, KEY, NEXT, STAMP,
 ) = range(STATE)  # fmt: skip
 """Columns of the state that a kernel stops and goes on with."""
 
@@ -67,7 +67,7 @@ DONE: Final = 0
 LEARN: Final = 1
 """The kernel met new words: they are those of the line at ``POSITION``."""
 
-_MALFORMED: Final = REASON_CODES["malformed_line"]
+MALFORMED: Final = REASON_CODES["malformed_line"]
 _BAD_TIME: Final = REASON_CODES["bad_time"]
 _NONEXISTENT: Final = REASON_CODES["nonexistent_local_time"]
 _NO_INTERVAL: Final = REASON_CODES["unsupported_interval"]
@@ -103,6 +103,10 @@ class Layout(NamedTuple):
     """Whether the zone was declared."""
     future_s: int
     """Readings that start later are refused."""
+    stamp: int
+    """Column of the sender's stamp; -1: none, and then strips have none."""
+    longest: int
+    """Bytes of the longest line that is read."""
 
 
 class Row(NamedTuple):
@@ -193,14 +197,10 @@ def _judge(facts: Any, slot: int, reason: int, amount: int) -> int:  # pragma: n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _head(
-    text: Any, layout: Any, row: Any, count: int, flaw: int, known: Any, facts: Any, memory: Any
+def head(
+    text: Any, layout: Any, row: Any, known: Any, facts: Any, memory: Any
 ) -> int:  # pragma: no cover - compiled
     """Slot of the row's words; `NEW`, or `TOO_LONG` where the row cannot be read."""
-    if flaw != WHOLE or count < layout.needed:
-        return TOO_LONG
-    if count > layout.width and overfull(text, row.stops[layout.width - 1], row.end, layout.delimiter):
-        return TOO_LONG
     if layout.meter >= 0:
         length = row.stops[layout.meter] - row.starts[layout.meter]
         if length == 0 or length > METER_MAX:
@@ -208,7 +208,7 @@ def _head(
     slot = look_up(text, row.starts, row.stops, known, memory[KNOWN], memory[LAST])
     if slot >= 0:
         memory[LAST] = slot
-        if facts[slot * FACTS + REASON] == _MALFORMED:
+        if facts[slot * FACTS + REASON] == MALFORMED:
             return TOO_LONG
     return slot
 
@@ -262,18 +262,23 @@ def _take(
     start: int,
     length: int,
     amount: int,
+    column: int,
+    stamp: int,
+    stamps: Any,
 ) -> None:  # pragma: no cover - compiled
     """Lengthen the last strip by a reading, or begin another."""
     n = memory[STRIPS]
     if not (
         start == memory[NEXT] and memory[METER_LENGTH] == b - a and number == memory[KIND] and code == memory[KEY]
-        and same(text, a, b, text, memory[METER], memory[METER] + (b - a))
+        and stamp == memory[STAMP] and same(text, a, b, text, memory[METER], memory[METER] + (b - a))
     ):  # fmt: skip
         describe(out.strips, n * STRIP, a, b, number, code, start, memory[LINE])
         out.strips[n * STRIP + S_COUNT] = 0
+        if column >= 0:
+            stamps[n] = stamp
         n += 1
         memory[STRIPS] = n
-        memory[METER_LENGTH], memory[KIND], memory[KEY] = b - a, number, code
+        memory[METER_LENGTH], memory[KIND], memory[KEY], memory[STAMP] = b - a, number, code, stamp
     memory[METER] = a
     memory[NEXT] = start + length
     out.strips[(n - 1) * STRIP + S_COUNT] += 1
@@ -282,7 +287,7 @@ def _take(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _refuse(out: Any, memory: Any, i: int, end: int, reason: int) -> None:  # pragma: no cover - compiled
+def refuse(out: Any, memory: Any, i: int, end: int, reason: int) -> None:  # pragma: no cover - compiled
     """Write a reject; it ends the strip."""
     at = memory[REJECTS] * REJECT
     out.rejects[at + R_LINE], out.rejects[at + R_START], out.rejects[at + R_STOP] = memory[LINE], i, end
@@ -291,10 +296,41 @@ def _refuse(out: Any, memory: Any, i: int, end: int, reason: int) -> None:  # pr
     memory[METER_LENGTH] = -1
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def put(
+    text: Any, layout: Any, row: Any, script: Any, clock: Any, facts: Any, slot: int, memory: Any, out: Any,
+    late: Any, stamps: Any, i: int,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Read the row that begins at ``i`` and has the words of ``slot``, and write what it is."""
+    reason, start, length, code, doubled, amount = _reading(
+        text, layout, row, script, clock, facts, slot, memory
+    )
+    stamp = NO_STAMP
+    if layout.stamp >= 0:
+        stamp = sent_of(text, row.starts[layout.stamp], row.stops[layout.stamp])
+        if stamp == BAD_STAMP:
+            reason = _BAD_TIME
+    a = row.starts[layout.meter] if layout.meter >= 0 else 0
+    b = row.stops[layout.meter] if layout.meter >= 0 else 0
+    number = facts[slot * FACTS + NUMBER]
+    if doubled and (reason == 0 or reason >= _NO_VALUE):
+        at = memory[UNSETTLED] * U_WIDTH
+        describe(late, at, a, b, number, code, start, memory[LINE])
+        late[at + U_AMOUNT] = FAILED + reason if reason else amount
+        late[at + U_STAMP] = stamp
+        late[at + U_START], late[at + U_STOP] = i, row.end
+        memory[UNSETTLED] += 1
+        memory[METER_LENGTH] = -1
+    elif reason:
+        refuse(out, memory, i, row.end, reason)
+    else:
+        _take(text, out, memory, a, b, number, code, start, length, amount, layout.stamp, stamp, stamps)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def scan_rows(
     data: Any, layout: Any, program: Any, words: Any, zone: Any, table: Any, fields: Any, room: Any,
-    state: Any, strips: Any, amounts: Any, rejects: Any, unsettled: Any,
+    state: Any, strips: Any, amounts: Any, rejects: Any, unsettled: Any, stamps: Any,
 ) -> int:  # fmt: skip  # pragma: no cover - compiled
     """Read rows from ``state[POSITION]`` on until the end (`DONE`) or new words (`LEARN`)."""
     size, text, memory = len(data), pointer(data), pointer(state)
@@ -302,7 +338,7 @@ def scan_rows(
     clock = clock_of(zone)
     script = Script(layout.mode, pointer(program), len(program), pointer(room))
     known = Words(pointer(words), len(words), pointer(table.tokens), pointer(table.lengths))
-    facts, late = pointer(table.facts), pointer(unsettled)
+    facts, late, sent = pointer(table.facts), pointer(unsettled), pointer(stamps)
     out = Out(pointer(strips), pointer(amounts), pointer(rejects))
     i = memory[POSITION]
     answer = DONE
@@ -314,30 +350,21 @@ def scan_rows(
             i = end + 1
             continue
         row = Row(starts, stops, end)
-        slot = _head(text, layout, row, count, flaw, known, facts, memory)
+        slot = TOO_LONG
+        if not (
+            flaw != WHOLE
+            or count < layout.needed
+            or end - i > layout.longest
+            or (count > layout.width and overfull(text, stops[layout.width - 1], end, layout.delimiter))
+        ):
+            slot = head(text, layout, row, known, facts, memory)
         if slot == NEW:
             answer = LEARN
             break
         if slot == TOO_LONG:
-            _refuse(out, memory, i, end, _MALFORMED)
+            refuse(out, memory, i, end, MALFORMED)
         else:
-            reason, start, length, code, doubled, amount = _reading(
-                text, layout, row, script, clock, facts, slot, memory
-            )
-            a = starts[layout.meter] if layout.meter >= 0 else 0
-            b = stops[layout.meter] if layout.meter >= 0 else 0
-            number = facts[slot * FACTS + NUMBER]
-            if doubled and (reason == 0 or reason >= _NO_VALUE):
-                at = memory[UNSETTLED] * U_WIDTH
-                describe(late, at, a, b, number, code, start, memory[LINE])
-                late[at + U_AMOUNT] = FAILED + reason if reason else amount
-                late[at + U_START], late[at + U_STOP] = i, end
-                memory[UNSETTLED] += 1
-                memory[METER_LENGTH] = -1
-            elif reason:
-                _refuse(out, memory, i, end, reason)
-            else:
-                _take(text, out, memory, a, b, number, code, start, length, amount)
+            put(text, layout, row, script, clock, facts, slot, memory, out, late, sent, i)
         memory[LINE] += 1
         i = end + 1
     memory[POSITION] = i

@@ -24,6 +24,10 @@ ABSOLUTE: Final = 2
 FRACTION: Final = 4
 """Status bit: a fraction of a second that is not zero."""
 
+NO_STAMP: Final = -1
+BAD_STAMP: Final = -2
+"""What `sent_of` says of no text, and of text that is no stamp with an offset."""
+
 ISO: Final = 0
 EPOCH_S: Final = 1
 EPOCH_MS: Final = 2
@@ -40,6 +44,7 @@ _FIRST_OP: Final = 256
 """Codes from here on are directives, in the order of ``_DIRECTIVES``; below are literal bytes."""
 _MONTHS: Final = np.frombuffer(b"janfebmaraprmayjunjulaugsepoctnovdec", np.uint8)
 _LENGTHS: Final = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_SECONDS_END: Final = len("2026-01-01T00:00:00")
 _EPOCH_MAX: Final = 10**12
 _PIVOT: Final = 69
 """Two-digit years from here on are of the last century, as POSIX has it."""
@@ -346,3 +351,25 @@ def stamp_of(data: Any, a: int, b: int, script: Any) -> tuple[int, int, int]:  #
     if script.mode == PROGRAM:
         return _programmed(data, a, b, script)
     return _epoch(data, a, b, 1 if script.mode == EPOCH_S else 1000)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sent_of(data: Any, a: int, b: int) -> int:  # pragma: no cover - compiled
+    """Microseconds since 1970 UTC of the ISO stamp ``data[a:b]``; digits below them are dropped.
+
+    Nothing is `NO_STAMP`; what is no stamp, says no offset or lies before 1970 is `BAD_STAMP`.
+    """
+    if a >= b:
+        return NO_STAMP
+    status, seconds, _ = _iso(data, a, b)
+    if status & BAD or not status & ABSOLUTE or seconds < 0:
+        return BAD_STAMP
+    micro = 0
+    if status & FRACTION:
+        unit = 100_000
+        i = a + _SECONDS_END + 1
+        while unit and 48 <= data[i] <= 57:
+            micro += (np.int64(data[i]) - 48) * unit
+            unit //= 10
+            i += 1
+    return seconds * 1_000_000 + micro

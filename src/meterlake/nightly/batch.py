@@ -27,7 +27,6 @@ import pyarrow as pa
 from meterlake.completeness import EVER_S, Roster
 from meterlake.errors import ConcurrentCommit, Invalid, NotFound
 from meterlake.exact import decimal_text
-from meterlake.intervals import DAY_S
 from meterlake.ledger import Delivered, operation_row
 from meterlake.merge import SERIES_SCHEMA
 from meterlake.nightly.bucket import Night, buckets, lost_of, rework
@@ -108,7 +107,7 @@ def batch(lake: Lake, registry: Registry, day: date, progress: Progress | None =
         night = _night(lake, registry, base, start_s)
         receipt = BatchReceipt(f"{day:%Y%m%d}-{cut}", day.isoformat(), cut, night.published)
         found = _recomputed(night, folder, receipt, progress)
-        if not found.blocks and not found.regions:
+        if not (found.blocks or found.regions or found.channels or len(found.table("daily_totals"))):
             raise NotFound(f"{lake.url} holds nothing of {day}, and nothing was expected")
         broken = found.table("broken")
         if len(broken):
@@ -162,7 +161,7 @@ def _is_kept(lake: Lake, version: int) -> bool:
 def _night(lake: Lake, registry: Registry, base: Snapshot, start_s: int) -> Night:
     lost = lost_of(lake.records("superseded"), base.version, start_s)
     published = published_at(lake, start_s, base.version)
-    roster = Roster.read(registry, start_s - 2 * DAY_S, start_s + DAY_S)
+    roster = Roster.read(registry, start_s)
     kept_from_s = dropped_before(lake).get("intervals", -EVER_S)
     return Night(lake, base, Delivered.read(lake), start_s, published, Spread(lost), roster, kept_from_s)
 

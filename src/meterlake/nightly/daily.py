@@ -53,11 +53,10 @@ def daily_totals(
     ]
     plain = np.array([[day[1:] for day in own] == [(start_s, start_s + DAY_S)] for own in days])
     series = Series.of(names, blocks)
-    if plain[stays.zone(series.meter)].all() and not _mixed(series).any() and plain[-1]:
+    if plain.all() and not _mixed(series).any():
         pairs = Pairs.of(names, series, stays, known)
-        if plain[stays.zone(pairs.meter)].all():
-            amount, filled = pairs.taken(series.amount), pairs.taken(series.filled)
-            return _rows(names, stays, pairs, days[-1][0], (amount, filled))
+        amount, filled = pairs.taken(series.amount), pairs.taken(series.filled)
+        return _rows(names, stays, pairs, days[-1][0], (amount, filled))
     every = pa.concat_tables([before(), blocks])
     series = Series.of(names, every)
     pairs = Pairs.of(names, series, stays, known)

@@ -121,10 +121,12 @@ def dropped_before(lake: Lake) -> dict[str, int]:
     return found
 
 
-def changed_days(lake: Lake, snapshot: Snapshot) -> list[date]:
-    """UTC days with blocks that no run has seen as they are now, oldest first."""
+def changed_days(lake: Lake, snapshot: Snapshot, span: tuple[int, int]) -> list[date]:
+    """UTC days that begin in ``span`` (s) with blocks that no run has seen as they are now, oldest first."""
     days: set[int] = set()
     for file in snapshot.files:
+        if file.starts_us[0] >= span[1] * 1_000_000 or file.starts_us[1] < span[0] * 1_000_000:
+            continue
         start = lake.blocks(file, ["start"])["start"].cast(pa.int64()).to_numpy()
         days |= set((pc.unique(pa.array(start // (DAY_S * 1_000_000)))).to_pylist())
     cuts = {run["day"]: run["cut"] for run in reversed(runs(lake))}
@@ -138,7 +140,7 @@ def changed_days(lake: Lake, snapshot: Snapshot) -> list[date]:
     ]
     undone = max((version for version, _ in _receipts(lake, "undo")), default=-1)
     changed = []
-    for number in sorted(days):
+    for number in sorted(number for number in days if span[0] <= number * DAY_S < span[1]):
         day, start_s = date_of(number * DAY_S), number * DAY_S
         cut = cuts.get(day.isoformat(), -1)
         if (
