@@ -158,9 +158,7 @@ class Meterlake(Questions):
         resettle(self.lake, self.registry)
         return receipt
 
-    def batch(
-        self, day: str | date, progress: Callable[[int, int], None] | None = None
-    ) -> BatchReceipt:
+    def batch(self, day: str | date, progress: Callable[[int, int], None] | None = None) -> BatchReceipt:
         """Recompute a UTC day from the complete record, then drop what is older than the lake's own ages."""
         from meterlake.nightly.batch import batch
         from meterlake.nightly.days import day_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import structlog
@@ -17,3 +18,8 @@ structlog.configure_once(
 )
 
 log = structlog.get_logger("meterlake")
+
+
+def only_warnings() -> None:
+    """Say nothing of what goes well."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

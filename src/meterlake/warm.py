@@ -16,11 +16,12 @@ from typing import Final
 import pyarrow as pa
 
 from meterlake.app import open_lake, open_node
-from meterlake.formats.batch import ARROW, NDJSON
+from meterlake.formats.batch import ARROW, CSV, JSON, NDJSON
 from meterlake.formats.codec import ReadOptions
 from meterlake.intake import LoadOptions
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.keys import ApiKey
+from meterlake.logs import only_warnings
 from meterlake.node_settings import NodeSettings
 from meterlake.simulate import SimulateOptions, simulate
 
@@ -87,6 +88,8 @@ def warm_live(folder: Path) -> None:
         node.accept("\n".join([*lines, lines[0].replace("m1", f"n{number}")]).encode(), NDJSON, key)
         node.accept("\n".join([*again, lines[0].replace("m1", f"o{number}")]).encode(), NDJSON, key)
         node.accept(sink.getvalue().to_pybytes(), ARROW, key)
+        node.accept(lines[number].encode(), JSON, key)
+        node.accept(f"meter,start,seconds,value\nm{number},2026-01-01T00:00:00Z,900,1".encode(), CSV, key)
         node.lake.history(
             "m1", datetime.fromtimestamp(now - DAY_S, UTC), datetime.fromtimestamp(now + DAY_S, UTC)
         )
@@ -100,6 +103,7 @@ def warm_live(folder: Path) -> None:
 def main() -> None:
     """Compile, and say how long it took."""
     started = time.monotonic()
+    only_warnings()
     with tempfile.TemporaryDirectory(prefix="meterlake-") as folder:
         warm(Path(folder))
         warm_live(Path(folder) / "served")

@@ -259,7 +259,6 @@ class DeltaLake:
                 for name, side in self._sides.items()
             )
 
-
     def forget(self, name: str, needed: Callable[[pa.Table], pa.Table]) -> int:
         """Write a side table anew with the rows that are ``needed``; return how many went."""
         with self._lock:

@@ -100,9 +100,7 @@ class Questions:
 
     def _some(self, as_of: Version | None, who: Subject, span: tuple[int, int]) -> View:
         meters = [piece.meter for piece in who.pieces]
-        return (
-            self._states.of_meters(meters) if as_of is None else self._states.then(as_of, meters, span)
-        )
+        return self._states.of_meters(meters) if as_of is None else self._states.then(as_of, meters, span)
 
     def _check_known(self, who: Subject, id_: str, channel: str | None) -> None:
         """Raise where an empty answer is the question's fault; a registered meter may simply have no readings."""
