@@ -70,6 +70,7 @@ def _run_until_dead(server: Server, chance: random.Random, *, planned: bool) -> 
     patience = time.monotonic() + (6.0 if planned else chance.uniform(0.05, 2.0))
     while time.monotonic() < patience:
         if not server.alive:
+            server.kill()
             return 1
         time.sleep(0.01)
     server.kill()

@@ -45,7 +45,7 @@ def load(  # noqa: PLR0913 - the options of the command
         typer.Argument(metavar="PATH…", help="Files, folders, globs, archives; - is standard input."),
     ],
     format_: Annotated[
-        str | None, _text("--format", "auto|lcl|csv|wide|nem12|parquet|…", "Format; else recognised.")
+        str | None, _text("--format", "auto|lcl|csv|wide|nem12|ndjson|parquet", "Format; else recognised.")
     ] = None,
     map_: Annotated[
         str | None, _text("--map", "ROLE=COL,…", "Columns by name or number: meter, time, value, …")

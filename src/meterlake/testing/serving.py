@@ -41,6 +41,8 @@ class Server:
 
     def start(self) -> Self:
         """Return when it has said its address; RuntimeError with what it said where it ends before."""
+        if self.process is not None:
+            self._reap()
         with self.log.open("a") as log:
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [*self.command, "serve", "--port", "0", *self.options],
@@ -51,7 +53,7 @@ class Server:
             if " at http" in line:
                 self.url = line.split()[-1]
                 return self
-        code = self.process.wait(READY_S)
+        code = self._reap()
         raise RuntimeError(f"the server ended with status {code}: {self.log.read_text()[-2000:]}")
 
     def key(self, scopes: str = "ingest,read,operate", *options: str) -> str:
