@@ -43,7 +43,8 @@ class _Checked:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._begun = False
+        self._held: bytes | None = b""
+        """A beginning that may yet become a mark; None once that is decided."""
         self._at = 0
 
     def __call__(self, piece: bytes, *, final: bool) -> bytes:
@@ -51,10 +52,14 @@ class _Checked:
         if cut_before or not piece.isascii():
             self._check(piece, final=final)
         self._at += len(piece)
-        if not self._begun and piece:
-            self._begun = True
-            return piece.removeprefix(_MARK)
-        return piece
+        if self._held is None:
+            return piece
+        begun = self._held + piece
+        if not final and len(begun) < len(_MARK) and _MARK.startswith(begun):
+            self._held = begun
+            return b""
+        self._held = None
+        return begun.removeprefix(_MARK)
 
     def _check(self, piece: bytes, *, final: bool) -> None:
         try:
