@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
+import msgspec
 import structlog
+
+
+def _json(event: Any, **_: Any) -> str:
+    return msgspec.json.encode(event).decode()
+
 
 structlog.configure_once(
     processors=[
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.JSONRenderer(),
+        structlog.processors.JSONRenderer(serializer=_json),
     ],
     logger_factory=structlog.PrintLoggerFactory(sys.stderr),
 )

@@ -64,6 +64,7 @@ def _parse(text: str, what: str) -> date | datetime:
         raise Invalid(f"{what} {text!r} is no moment: write 2026-01-31 or 2026-01-31T12:00:00Z") from None
 
 
+@lru_cache(maxsize=65_536)
 def text_of(seconds: int, zone: str) -> str:
     """ISO 8601 text of a moment in ``zone``, with ``Z`` for UTC."""
     return texts_of(np.array([seconds]), zone)[0]

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from meterlake import exact
 from meterlake.api.json_text import dumps, pieces
+from meterlake.api.live import shown, told
 from meterlake.api.negotiate import ARROW, CSV, JSON, rendered
 from meterlake.exact import Exact, decimals
+from meterlake.live.views import METER_SCHEMA
 from meterlake.query.answers import History, Listing, Rows
 from meterlake.usage import NO_PASSPORT
 
@@ -92,3 +94,18 @@ def test_a_long_answer_goes_out_piece_by_piece(form):
         assert (len(lines), lines[0], lines[-2]) == (n + 2, b"meter,value", b"m199999,0.199999")
     else:
         assert pa.ipc.open_stream(body).read_all().equals(rows)
+
+
+@given(st.data())
+def test_few_rows_of_the_live_side_are_told_as_its_tables_are_shown(data):
+    n = data.draw(st.integers(0, 4))
+    columns = {}
+    for field in METER_SCHEMA:
+        low, high = (0, 8) if field.name == "quality" else (0, 2_000_000_000)
+        cells = [data.draw(st.integers(low, high)) for _ in range(n)]
+        if field.name == "channel":
+            cells = [data.draw(st.sampled_from(["electricity.import", "gas.import"])) for _ in range(n)]
+        columns[field.name] = pa.array(cells, field.type)
+    table = pa.table(columns, METER_SCHEMA)
+    rows = json.loads("".join(pieces(Rows(table=shown(table), zone="UTC", head={}))))["values"]
+    assert json.loads(dumps(told(table))) == rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from meterlake.adapters.registry import SqlRegistry
+from meterlake.adapters.registry import TRUST_S, SqlRegistry
 from meterlake.errors import Conflict, Invalid, MeterlakeError, NotFound
 from meterlake.ports import Registry
 from meterlake.testing.registry_contract import RegistryContract, gained, meters, spans
@@ -28,10 +29,14 @@ class TestSqliteFile(RegistryContract):
     def registry(self, tmp_path: Path) -> Registry:
         return SqlRegistry(f"sqlite:///{tmp_path}/registry.db", create=True)
 
-    def test_a_second_handle_sees_every_change(self, tmp_path: Path) -> None:
+    def test_a_second_handle_sees_every_change_once_it_no_longer_trusts_what_it_keeps(
+        self, tmp_path: Path
+    ) -> None:
         a, b = (SqlRegistry(f"sqlite:///{tmp_path}/registry.db", create=True) for _ in range(2))
         assert len(b.installations("P1")) == 0
         a.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None))})
+        assert len(a.installations("P1")) == 1
+        time.sleep(TRUST_S)
         assert (
             spans(b.installations("P1")) == spans(a.installations("P1")) == [("m1", "P1", "2024-01-01", None)]
         )

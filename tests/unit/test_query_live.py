@@ -310,6 +310,9 @@ class Sealing:
     def touched(self, meters):
         return self._live.touched(meters)
 
+    def reaches(self, meters, start_s, stop_s):
+        return self._live.reaches(meters, start_s, stop_s)
+
     def part(self, meters, start_s, stop_s):
         part = self._live.part(meters, start_s, stop_s)
         self._seal()

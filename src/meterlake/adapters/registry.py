@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 LAYOUT: Final = 1
 """Number of the tables' layout; a registry of a later one is refused."""
 
+TRUST_S: Final = 0.1
+"""How long what is kept holds before the database is asked whether another process has changed it."""
+
 KEPT_ANSWERS: Final = 10_000
 """Answers kept in memory until the registry changes."""
 
@@ -68,7 +71,7 @@ class SqlRegistry:
         self._engine = _engine(url)
         self._stays = str(QUERY.compile(dialect=self._engine.dialect))
         self._lock = Lock()
-        self._revision = -1
+        self._revision, self._trusted_until = -1, 0.0
         self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
         if not create and _missing_file(self._engine):
             raise NotFound(f"{url}: no registry there; check the URL, or make one with `meterlake init`")
@@ -105,6 +108,7 @@ class SqlRegistry:
             connection.execution_options(meterlake_writes=True)
             yield connection
             connection.commit()
+        self._trusted_until = 0.0
 
     def _changed(self, connection: Connection) -> None:
         revision = STATE.c.name == "revision"
@@ -112,9 +116,14 @@ class SqlRegistry:
 
     def _remembered(self, key: Any, make: Callable[[Connection], pa.Table]) -> pa.Table:
         """Answer of ``make``, kept until the registry changes."""
+        with self._lock:
+            if key in self._kept and time.monotonic() < self._trusted_until:
+                self._kept.move_to_end(key)
+                return self._kept[key]
         with self._reading() as connection:
             revision = fetched(connection, "SELECT number FROM state WHERE name = 'revision'")[0][0]
             with self._lock:
+                self._trusted_until = time.monotonic() + TRUST_S
                 if revision != self._revision:
                     self._kept.clear()
                     self._revision = revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from meterlake.output import plain
 from meterlake.query.answers import History, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from meterlake.strips import Ints
 
@@ -26,13 +27,19 @@ ROWS_AT_ONCE: Final = 65_536
 _ESCAPED: Final = r'["\\\x00-\x1f]'
 
 
+_LEAVES: Final[dict[type, Callable[[Any], str]]] = {
+    str: encode_basestring, int: str, Exact: str, type(None): lambda _: "null",
+    float: lambda told: repr(told) if math.isfinite(told) else json.dumps(told),
+}  # fmt: skip
+"""How values of these very types are written."""
+
+
 def dumps(obj: Any) -> str:
     """Return what `exact.dumps` does, of the same kinds of values, in a third of the time."""
     kind = type(obj)
-    if kind is str:
-        return encode_basestring(obj)
-    if kind is int or kind is Exact:
-        return str(obj)
+    leaf = _LEAVES.get(kind)
+    if leaf is not None:
+        return leaf(obj)
     if kind is dict:
         return (
             "{" + ", ".join([f"{encode_basestring(key)}: {dumps(value)}" for key, value in obj.items()]) + "}"

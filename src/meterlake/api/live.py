@@ -21,8 +21,10 @@ from meterlake.api.json_text import pieces
 from meterlake.api.meters import Word  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.negotiate import has_it, rendered, unchanged
 from meterlake.api.served import Asked, Follows, Operates, Reads, Watches, unknown
-from meterlake.exact import decimals
+from meterlake.exact import Exact, decimals
+from meterlake.moments import text_of
 from meterlake.query.answers import QUALITIES, Rows, unit_of
+from meterlake.readings import QUALITY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,26 +70,33 @@ class MeterNow:
 
     def __init__(self, id_: str, values: pa.Table, recent: pa.Table) -> None:
         """Show the rows of the live side."""
-        self._id, self._values, self._recent = id_, shown(values), shown(recent)
+        self._id, self._values, self._recent = id_, values, recent
 
     def to_json(self) -> dict[str, Any]:
         """Return both lists."""
-        both = (
-            Rows(table=table, zone="UTC", head={}).to_json()["values"]
-            for table in (self._values, self._recent)
-        )
-        values, recent = ([_plain(row) for row in rows] for rows in both)
-        return {"id": self._id, "values": values, "recent": recent}
+        return {"id": self._id, "values": told(self._values), "recent": told(self._recent)}
 
     def to_arrow(self) -> pa.Table:
         """Return the latest readings as rows."""
-        return self._recent
+        return shown(self._recent)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    from meterlake.output import plain
-
-    return {name: plain(value) if name in AMOUNTS else value for name, value in row.items()}
+def told(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows of a live table as `shown` has them, as JSON values: quicker where they are few."""
+    columns: dict[str, list[Any]] = {}
+    for name, cells in zip(table.column_names, table.columns, strict=True):
+        values = cells.to_pylist()
+        if name in MOMENTS:
+            unit = 1_000_000 // MOMENTS[name]
+            values = [text_of(value // unit, "UTC") if value else None for value in values]
+        elif name == "amount" or name in AMOUNTS:
+            values = [Exact(value) for value in values]
+        elif name == "quality":
+            values = [QUALITY_NAMES[code] for code in values]
+        columns["value" if name == "amount" else NAMES.get(name, name)] = values
+        if name == "channel":
+            columns["unit"] = [unit_of(channel) for channel in values]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 class Latest:

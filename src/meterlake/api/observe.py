@@ -31,6 +31,7 @@ class Observed:
     def __init__(self, app: ASGIApp, figures: Callable[[], Figures]) -> None:
         """Count in ``figures``."""
         self._app, self._figures = app, figures
+        self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -65,7 +66,7 @@ class Observed:
         method = scope["method"] if scope["method"] in METHODS else "other"
         if not route.endswith("/events"):
             self._figures().request(method, route, status, seconds)
-        log.info(
+        self._log.info(
             "request", method=method, route=route, status=status, ms=round(seconds * 1e3, 2),
             key=scope.get("meterlake.key"), bytes=sent,
         )  # fmt: skip

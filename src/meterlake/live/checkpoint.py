@@ -1,7 +1,7 @@
 """The live side in pieces: what changed since the last save goes to the checkpoints, and comes back after a crash.
 
-Pieces: ``cells/plane/start/slot/chunk``, and by their first number what only grows: ``rows``, ``versions``,
-``losers``, ``deliveries``, ``late`` (by log offset) and ``notes``.
+Pieces: ``cells/plane/start/slot/chunk`` (as far as there are rows), and by their first number what only grows:
+``rows``, ``versions``, ``losers``, ``deliveries``, ``late`` (by log offset) and ``notes``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from meterlake.live.live import Live
     from meterlake.ports import Checkpoints
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout of state and pieces."""
+
+TYPE_BYTES = 3
+"""At the head of a piece of cells: the type of its words."""
 
 
 class SealedState(Protocol):
@@ -155,8 +158,9 @@ class Saver:
         for slot, chunk, column in zip(
             slots[fresh].tolist(), chunks[fresh].tolist(), columns[fresh].tolist(), strict=True
         ):
-            cells = one.cells[column * CHUNK : (column + 1) * CHUNK]
-            pieces[f"cells/{where}{slot}/{chunk}"] = cells.tobytes()
+            rows = min(CHUNK, len(one.plane) - chunk * CHUNK)  # the others are empty in every column
+            cells = one.cells[column * CHUNK : column * CHUNK + rows]
+            pieces[f"cells/{where}{slot}/{chunk}"] = cells.dtype.str.encode() + cells.tobytes()
 
     def _notes(self, live: Live, pieces: dict[str, bytes]) -> dict[str, int]:
         fresh = [note for note in live.unsealed.values() if note.number > self.noted]
@@ -300,8 +304,10 @@ def _fill(live: Live, state: Mapping[str, Any], pieces: Any, sealed: SealedState
 
 
 def _put(one: OpenSet, slot: int, chunk: int, data: bytes) -> None:
-    wide = len(data) == CHUNK * 16
-    one.put(slot, chunk, np.frombuffer(data, np.int64 if wide else np.int32).reshape(-1, 2))
+    held = np.frombuffer(data[TYPE_BYTES:], data[:TYPE_BYTES].decode()).reshape(-1, 2)
+    cells = np.zeros((CHUNK, 2), held.dtype)
+    cells[: len(held)] = held
+    one.put(slot, chunk, cells)
 
 
 def _fill_rows(live: Live, grown: Mapping[str, list[tuple[int, bytes]]]) -> None:

@@ -219,6 +219,16 @@ class Live:
             ]
             return self._joined(pairs, late)
 
+    def reaches(self, meters: Sequence[str], start_s: int, stop_s: int) -> bool:
+        """Whether `part` may have anything of ``meters``; False is certain."""
+        with self.lock:
+            if any(one.start_s < stop_s and start_s < one.stop_s for one in self.sets.values()):
+                return True
+            if not self.late:
+                return False
+            codes = self.ids.find(meters)
+            return bool(self.has_late[codes[(codes >= 0) & (codes < len(self.has_late))]].any())
+
     def _late_of(self, names: pa.Array, codes: Codes, start_s: int, stop_s: int) -> pa.Table:
         some = np.flatnonzero(codes < len(self.has_late))
         some = some[self.has_late[codes[some]]]

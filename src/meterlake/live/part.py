@@ -38,6 +38,9 @@ class LiveSource(Protocol):
     def touched(self, meters: Sequence[str]) -> int:
         """Return the epoch at which something of ``meters`` last came; 0 if nothing did."""
 
+    def reaches(self, meters: Sequence[str], start_s: int, stop_s: int) -> bool:
+        """Whether `part` may have anything of ``meters``; False is certain."""
+
     def part(self, meters: Sequence[str] | None, start_s: int, stop_s: int) -> Part | None:
         """Readings of some meters (None: all) in blocks that may hold slots of ``[start_s, stop_s)``; None for none.
 

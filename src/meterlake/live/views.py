@@ -214,7 +214,10 @@ def meter(live: Live, meter_id: str, now_s: int) -> pa.Table | None:
                 "received_us": int(live.deliveries.received_us(delivery[-1:])[0]),
             }
         )
-    return pa.Table.from_pylist(rows, schema=METER_SCHEMA) if rows else None
+    if not rows:
+        return None
+    columns = [pa.array([row[field.name] for row in rows], field.type) for field in METER_SCHEMA]
+    return pa.Table.from_arrays(columns, schema=METER_SCHEMA)
 
 
 def recent(live: Live, meter_id: str, now_s: int, seconds: int) -> pa.Table:

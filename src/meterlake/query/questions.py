@@ -100,7 +100,9 @@ class Questions:
 
     def _some(self, as_of: Version | None, who: Subject, span: tuple[int, int]) -> View:
         meters = [piece.meter for piece in who.pieces]
-        return self._states.of_meters(meters) if as_of is None else self._states.then(as_of, meters, span)
+        if as_of is None:
+            return self._states.of_meters(meters, span)
+        return self._states.then(as_of, meters, span)
 
     def _check_known(self, who: Subject, id_: str, channel: str | None) -> None:
         """Raise where an empty answer is the question's fault; a registered meter may simply have no readings."""
@@ -139,8 +141,7 @@ class Questions:
         """
         who = self._subjects.subject(id_, kind)
         zone = zone or who.zone
-        view = self._some(as_of, who, ALWAYS)
-        day = self._last_day(view, zone) if until is None else _date(until)
+        day = self._last_day(self._some(as_of, who, ALWAYS), zone) if until is None else _date(until)
         stop = day_start(zone, day)
         spans = {}
         for name in ranges:
@@ -149,7 +150,12 @@ class Questions:
             spans[name] = ((low, stop), (day_start(zone, back(first, name)), low))
         if not spans:
             raise Invalid(f"no ranges: write some, such as {','.join(RANGES)}")
+        begin = min(before[0] for _, before in spans.values())
+        view = self._some(as_of, who, (begin, stop))
         channels = single.usage(view, who.pieces, spans, channel)
+        if not channels and self._states.live is not None:
+            # all that is live of it may be elsewhere in time, and says then what is expected here
+            channels = single.usage(self._some(as_of, who, ALWAYS), who.pieces, spans, channel)
         if not channels:
             self._check_known(who, id_, channel)
         return Usage(id=id_, zone=zone, until=stop, version=view.version, channels=channels)

@@ -316,13 +316,22 @@ class Ruler:
             self.counts[high] - self.counts[low], self.prefix.expected[high] - self.prefix.expected[low]
         )
 
-    def newest(self, start: int, stop: int) -> int | None:
-        """When the newest reading between two borders was received, µs; None where there is none."""
+    def newest(self, starts: Ints, stops: Ints) -> list[int | None]:
+        """When the newest reading of each of some ranges between borders was received, µs; None where there is none."""
+        low, high = np.searchsorted(self.borders, starts), np.searchsorted(self.borders, stops)
+        first = self.prefix.before[low] + (self.prefix.within[low] > 0)
+        newest = [newest_between(self.units, *run) for run in zip(first.tolist(), self.prefix.before[high].tolist(), strict=True)]  # fmt: skip
+        if self._cells:
+            for at, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+                newest[at] = self._newest_cut(newest[at], start, stop)
+        return newest
+
+    def _newest_cut(self, known: int | None, start: int, stop: int) -> int | None:
+        """The newest of a range, whose whole units are ``known``, with the units that its borders cut."""
         low, high = np.searchsorted(self.borders, (start, stop)).tolist()
-        first, last = int(self.prefix.before[low]), int(self.prefix.before[high])
-        found = [newest_between(self.units, first + (self.prefix.within[low] > 0), last)]
-        for unit in {first, last} & self._cells.keys():
+        found = [NEVER if known is None else known]
+        for unit in {int(self.prefix.before[low]), int(self.prefix.before[high])} & self._cells.keys():
             cells = self._cells[unit]
             inside = cells.filled & (cells.start >= start) & (cells.start < stop)
             found.append(int(cells.arrival[inside].max(initial=NEVER)))
-        return max((us for us in found if us is not None and us != NEVER), default=None)
+        return None if max(found) == NEVER else max(found)

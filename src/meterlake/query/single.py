@@ -123,14 +123,17 @@ def _ruler(series: Series, piece: Piece, marks: Ints) -> tuple[Ruler, list[Span]
     return Ruler(series, np.unique(np.concatenate([inside, edges]))), clips
 
 
-def _passport(ruler: Ruler, clips: Sequence[Span], start: int, stop: int) -> tuple[int, Passport]:
-    """Amount and passport of ``[start, stop)``, whose borders the ruler has."""
-    sums = ruler.between(np.array([start]), np.array([stop]))
-    own = [part for part in (clip(span, start, stop) for span in clips) if part is not None]
-    if own != [(start, stop)]:
-        expected = [int(ruler.between(np.array([low]), np.array([high])).expected[0]) for low, high in own]
-        sums.expected[0] = sum(expected)
-    return int(sums.counts[0, 0]), sums.passport(0, ruler.newest(start, stop))
+def _figures(ruler: Ruler, clips: Sequence[Span], spans: Sequence[Span]) -> list[tuple[int, Passport]]:
+    """Amount and passport of each of ``spans``, whose borders the ruler has."""
+    starts, stops = np.array(spans, np.int64).reshape(-1, 2).T
+    sums = ruler.between(starts, stops)
+    if len(clips) != 1 or (starts < clips[0][0]).any() or (stops > clips[0][1]).any():
+        sums.expected[:] = 0
+        for low, high in clips:
+            part = np.clip(starts, low, high), np.clip(stops, low, high)
+            sums.expected[:] += ruler.between(*part).expected
+    newest = ruler.newest(starts, stops)
+    return [(amount, sums.passport(at, newest[at])) for at, amount in enumerate(sums.counts[:, 0].tolist())]
 
 
 def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
@@ -146,7 +149,7 @@ def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listi
     listing = Listing(
         channel=series.channel, start=cells.start, seconds=cells.interval, amount=cells.amount,
         filled=ones, expected=ones,
-        quality=cells.quality, passport=_passport(ruler, clips, start, stop)[1],
+        quality=cells.quality, passport=_figures(ruler, clips, [piece.span])[0][1],
     )  # fmt: skip
     return _with_gaps(listing, series, clips) if asked.gaps == "keep" else listing
 
@@ -183,7 +186,7 @@ def _steps(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
     return Listing(
         channel=series.channel, start=marks[:-1], seconds=np.diff(marks), amount=sums.counts[:, 0],
         filled=sums.counts[:, 1], expected=np.maximum(expected, sums.counts[:, 1]), quality=None,
-        passport=_passport(ruler, clips, *piece.span)[1],
+        passport=_figures(ruler, clips, [piece.span])[0][1],
     )  # fmt: skip
 
 
@@ -259,12 +262,10 @@ def usage(
             continue
         ruler, clips = _ruler(series, piece, marks)
         sums = found[name]
-        for span in spans:
-            part = clip(span, *piece.span)
-            if part is not None:
-                amount, passport = sums.get(span, (0, NO_PASSPORT))
-                more, own = _passport(ruler, clips, *part)
-                sums[span] = (amount + more, passport + own)
+        parts = {span: part for span in spans if (part := clip(span, *piece.span)) is not None}
+        for span, (more, own) in zip(parts, _figures(ruler, clips, list(parts.values())), strict=True):
+            amount, passport = sums.get(span, (0, NO_PASSPORT))
+            sums[span] = (amount + more, passport + own)
 
     def figure(channel: str, span: Span) -> Figure:
         amount, passport = found[channel].get(span, (0, NO_PASSPORT))

@@ -85,9 +85,9 @@ class States:
     def _part(self, meters: Sequence[str] | None, span: Span) -> Part | None:
         return None if self.live is None else self.live.part(meters, span[0] - REACH_S, span[1] + REACH_S)
 
-    def of_meters(self, meters: Sequence[str]) -> View:
-        """State of some meters; made anew when something of them came, or a commit."""
-        if self.live is None:
+    def of_meters(self, meters: Sequence[str], span: Span) -> View:
+        """State of some meters in and around ``span`` (s); made anew when something of them came, or a commit."""
+        if self.live is None or not self.live.reaches(meters, span[0] - REACH_S, span[1] + REACH_S):
             return self._files().some(None, meters)
         key, touched = tuple(meters), self.live.touched(meters)
         files, known = self._files(), self._some.get(key)

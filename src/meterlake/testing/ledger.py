@@ -62,11 +62,16 @@ class Sender(Thread):
         self._sent: list[tuple[str, list[tuple[Slot, int]]]] = []
         self._stop_asked = Event()
         self.error: str | None = None
+        self.answered = ""
+        """What a batch was refused with last."""
 
-    def finish(self) -> None:
-        """Stop after the batch at hand is acknowledged."""
+    def finish(self, patience_s: float = 60.0) -> None:
+        """Stop after the batch at hand is acknowledged; `error` says where that takes longer than ``patience_s``."""
         self._stop_asked.set()
-        self.join()
+        self.join(patience_s)
+        if self.is_alive():
+            self.error = f"the batch at hand was not acknowledged within {patience_s:.0f} s: {self.answered}"
+            self.join()
 
     def run(self) -> None:
         """Send batch after batch."""
@@ -106,7 +111,7 @@ class Sender(Thread):
         headers = {
             "Authorization": f"Bearer {self._key}", "Idempotency-Key": key, "Content-Type": "application/x-ndjson",
         }  # fmt: skip
-        while True:
+        while self.error is None:
             try:
                 answer = client.post(f"{self._url()}/v1/readings", content=body, headers=headers)
             except httpx.TransportError:
@@ -116,8 +121,10 @@ class Sender(Thread):
             if answer is not None and answer.status_code not in {429, 503}:
                 self.error = f"{answer.status_code}: {answer.text[:300]}"
                 return False
+            self.answered = "no answer" if answer is None else f"{answer.status_code}: {answer.text[:300]}"
             self.ledger.retries += 1
             time.sleep(0.05)
+        return False
 
     def _acknowledged(self, told: dict[str, Any], sent: list[tuple[Slot, int]], *, known: bool) -> bool:
         if told["received"] != len(sent) or told["rejected"]:

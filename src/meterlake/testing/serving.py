@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -49,10 +50,15 @@ class Server:
                 env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.process.stdout is not None, "it was asked for"
-        for line in self.process.stdout:
-            if " at http" in line:
-                self.url = line.split()[-1]
-                return self
+        patience = Timer(READY_S, self.process.kill)
+        patience.start()
+        try:
+            for line in self.process.stdout:
+                if " at http" in line:
+                    self.url = line.split()[-1]
+                    return self
+        finally:
+            patience.cancel()
         code = self._reap()
         raise RuntimeError(f"the server ended with status {code}: {self.log.read_text()[-2000:]}")
 
