@@ -15,6 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from meterlake.api.json_text import pieces
 from meterlake.app import open_lake, open_node
 from meterlake.formats.batch import ARROW, CSV, JSON, NDJSON
 from meterlake.formats.codec import ReadOptions
@@ -90,9 +91,8 @@ def warm_live(folder: Path) -> None:
         node.accept(sink.getvalue().to_pybytes(), ARROW, key)
         node.accept(lines[number].encode(), JSON, key)
         node.accept(f"meter,start,seconds,value\nm{number},2026-01-01T00:00:00Z,900,1".encode(), CSV, key)
-        node.lake.history(
-            "m1", datetime.fromtimestamp(now - DAY_S, UTC), datetime.fromtimestamp(now + DAY_S, UTC)
-        )
+        day = datetime.fromtimestamp(now - DAY_S, UTC), datetime.fromtimestamp(now + DAY_S, UTC)
+        list(pieces(node.lake.history("m1", *day)))
         node.live.regions(now)
         node.live.part(None, now - DAY_S, now + DAY_S)
         node.checkpoint()

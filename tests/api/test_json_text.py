@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from meterlake import exact
 from meterlake.api.json_text import dumps, pieces
+from meterlake.api.listing_text import rows_text
 from meterlake.api.live import shown, told
 from meterlake.api.negotiate import ARROW, CSV, JSON, rendered
 from meterlake.exact import Exact, decimals
@@ -49,6 +50,22 @@ def test_a_history_is_that_of_the_plain_writer(rows, quality, zone, channels, na
         listings=(listing(amounts, filled, quality),) * channels,
     )  # fmt: skip
     assert "".join(pieces(answer)) == exact.dumps(answer.to_json()) + "\n"
+
+
+MOMENTS = st.integers(-2_177_452_800, 7_258_118_399)
+"""Seconds of the years that a question may name."""
+CELLS = st.tuples(MOMENTS, st.integers(0, 10**6), AMOUNTS | st.integers(-(2**62), 2**62), st.integers(0, 99), st.integers(0, 10**6), st.integers(0, 8))  # fmt: skip
+
+
+@given(st.lists(CELLS, max_size=5), st.booleans(), st.sampled_from(["UTC", "Europe/London", "Asia/Kolkata", "America/St_Johns"]))
+def test_rows_of_a_listing_are_those_of_the_plain_writer(rows, quality, zone):
+    start, seconds, amount, filled, expected, codes = np.array(rows, np.int64).reshape(-1, 6).T
+    made = Listing(
+        channel="gas.import", start=start, seconds=seconds, amount=amount, filled=filled, expected=expected,
+        quality=codes.astype(np.uint8) if quality else None, passport=NO_PASSPORT,
+    )  # fmt: skip
+    answer = History(id="m", zone=zone, step="interval", start=0, stop=1, version=1, listings=(made,))
+    assert f"[{rows_text(made, zone).decode()}]" == exact.dumps(answer.to_json()["values"])
 
 
 @given(st.lists(st.tuples(st.none() | st.text(max_size=4), AMOUNTS, st.booleans()), max_size=4))

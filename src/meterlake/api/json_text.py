@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from meterlake.exact import Exact
 from meterlake.moments import texts_of
 from meterlake.output import plain
-from meterlake.query.answers import History, Rows
+from meterlake.query.answers import History, Listing, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE: Final = 65_536
 """Rows that become text at once."""
+
+CELLS: Final = ("start", "seconds", "amount", "filled", "expected")
+"""Columns of a listing beside its qualities."""
 
 _ESCAPED: Final = r'["\\\x00-\x1f]'
 
@@ -70,26 +73,37 @@ def _history(answer: History) -> Iterator[str]:
         if at:
             yield ", "
         empty = replace(
-            listing, **{name: getattr(listing, name)[:0] for name in ("start", "seconds", "amount", "filled", "expected")},
+            listing, **{name: getattr(listing, name)[:0] for name in CELLS},
             quality=None if listing.quality is None else listing.quality[:0],
         )  # fmt: skip
         head = replace(answer, listings=(empty,)).to_json()
-        own = replace(answer, listings=(listing,)).to_arrow()
-        names = ["start", "seconds", "value"]
-        names += ["quality"] if listing.quality is not None else ["filled", "expected"]
-        yield from _spliced(head, own.select(names), answer.zone)
+        yield from _around(head, _listed(listing, answer.zone))
     if many:
         yield "]"
 
 
+def _listed(listing: Listing, zone: str) -> Iterator[str]:
+    from meterlake.api.listing_text import rows_text
+
+    for low in range(0, len(listing.start), ROWS_AT_ONCE):
+        some = slice(low, low + ROWS_AT_ONCE)
+        cells = {name: getattr(listing, name)[some] for name in CELLS}
+        quality = None if listing.quality is None else listing.quality[some]
+        yield rows_text(replace(listing, **cells, quality=quality), zone).decode()
+
+
 def _spliced(head: dict[str, Any], rows: pa.Table, zone: str) -> Iterator[str]:
     """Yield the object ``head`` with ``rows`` as its ``values``."""
+    tables = (rows.slice(low, ROWS_AT_ONCE) for low in range(0, len(rows), ROWS_AT_ONCE))
+    yield from _around(head, (", ".join(_objects(some, zone).to_pylist()) for some in tables))
+
+
+def _around(head: dict[str, Any], values: Iterator[str]) -> Iterator[str]:
+    """Yield the object ``head`` with the texts of objects as its ``values``."""
     before, after = dumps({**head, "values": 0}).split('"values": 0', 1)
     yield before + '"values": ['
-    for low in range(0, len(rows), ROWS_AT_ONCE):
-        if low:
-            yield ", "
-        yield ", ".join(_objects(rows.slice(low, ROWS_AT_ONCE), zone).to_pylist())
+    for at, some in enumerate(values):
+        yield ", " + some if at else some
     yield "]" + after
 
 

@@ -33,9 +33,6 @@ Span = tuple[int, int]
 WHOLE_AGE_S: Final = 1.0
 """Questions about all meters may be answered from a state so old, as long as no commit came after it."""
 
-ALL_TIME: Final = (-(2**40), 2**40)
-"""Seconds: a span that holds all that is live."""
-
 SOME_KEPT: Final = 4_096
 """Meters, or those of service points, whose state is kept."""
 
@@ -51,6 +48,19 @@ class _Whole(NamedTuple):
     view: View
 
 
+class _Some(NamedTuple):
+    """A state of some meters."""
+
+    span: Span
+    touched: int
+    view: View
+
+    def holds(self, span: Span, touched: int, version: int) -> bool:
+        """Whether it answers for ``span``: nothing of them came since, nor a commit."""
+        same = self.touched == touched and self.view.version == version
+        return same and self.span[0] <= span[0] and span[1] <= self.span[1]
+
+
 class States:
     """The states of one lake and of what is live beside it. Safe to share between threads.
 
@@ -64,7 +74,7 @@ class States:
         self._memory = Memory(Kept(kept_bytes))
         self._now: _Files | None = None
         self._whole: _Whole | None = None
-        self._some: dict[tuple[str, ...], tuple[int, View]] = {}
+        self._some: dict[tuple[str, ...], _Some] = {}
 
     def _files(self) -> _Files:
         snapshot = self.lake.snapshot()
@@ -91,13 +101,13 @@ class States:
             return self._files().some(None, meters)
         key, touched = tuple(meters), self.live.touched(meters)
         files, known = self._files(), self._some.get(key)
-        if known is not None and known[0] == touched and known[1].version == files.view.version:
-            return known[1]
-        part = self.live.part(meters, *ALL_TIME)
+        if known is not None and known.holds(span, touched, files.view.version):
+            return known.view
+        part = self._part(meters, span)
         view = self._files().some(part, meters)
         if len(self._some) >= SOME_KEPT:
             self._some = {}  # threads that still write to the one before only lose what they made
-        self._some[key] = touched, view
+        self._some[key] = _Some(span, touched, view)
         return view
 
     def of_all(self, span: Span) -> View:
