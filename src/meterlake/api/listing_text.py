@@ -99,7 +99,8 @@ def _date(out: Bytes, at: int, day: int) -> int:
     out[at] = 45
     at = _digits(out, at + 1, month, 2)
     out[at] = 45
-    return _digits(out, at + 1, doy - (153 * mp + 2) // 5 + 1, 2)
+    end: int = _digits(out, at + 1, doy - (153 * mp + 2) // 5 + 1, 2)
+    return end
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # pragma: no cover - compiled
@@ -118,7 +119,8 @@ def _moment(out: Bytes, at: int, local: int, shift: int, utc: bool) -> int:  # n
     out[at] = 45 if shift < 0 else 43
     at = _digits(out, at + 1, abs(shift) // HOUR_S, 2)
     out[at] = 58
-    return _digits(out, at + 1, abs(shift) % HOUR_S // 60, 2)
+    end: int = _digits(out, at + 1, abs(shift) % HOUR_S // 60, 2)
+    return end
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # pragma: no cover - compiled

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket as sockets
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from meterlake.ports import Keys
 
 BACKLOG: Final = 2048
+SWITCH_S: Final = 0.0005
+"""How long a thread computes while another waits: one long answer must not hold up all the short ones."""
 IDLE_S: Final = 30
 """Seconds that a connection may be without a request."""
 
@@ -134,6 +138,8 @@ def run(
 ) -> None:
     """Serve a node that was started, until SIGINT or SIGTERM."""
     server = server_of(node, keys, limits, socket, ready)
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
     logger, lines = logging.getLogger("uvicorn.error"), _Lines(logging.WARNING)
     logger.addHandler(lines)
     logger.propagate = False

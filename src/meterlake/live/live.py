@@ -6,6 +6,7 @@ late. `freeze` cuts off what a seal shall commit, `release` drops it once it lan
 
 from __future__ import annotations
 
+from collections import defaultdict
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from meterlake.live.part import Part
 from meterlake.live.planes import Plane, has_plane
 from meterlake.live.senders import Deliveries, Landed
 from meterlake.live.sets import OpenSet, Pieces
-from meterlake.live.tables import NO_BLOCKS, NONE_LOST, Copy, tables_of
+from meterlake.live.tables import NO_BLOCKS, NONE_LOST, Copy, few_tables, tables_of
 from meterlake.merge import Pile
 from meterlake.strips import Kinds, Strips
 
@@ -212,10 +213,12 @@ class Live:
             return None
         with self.lock:
             late = self._late_of(names, codes, start_s, stop_s)
+            within: defaultdict[int, list[OpenSet]] = defaultdict(list)
+            for (number, _), one in sorted(self.sets.items()):
+                if one.start_s < stop_s and start_s < one.stop_s:
+                    within[number].append(one)
             pairs = [
-                self._few(one, names, codes)
-                for one in self.sets.values()
-                if one.start_s < stop_s and start_s < one.stop_s
+                pair for number, sets in within.items() for pair in self._few(number, sets, names, codes)
             ]
             return self._joined(pairs, late)
 
@@ -236,15 +239,19 @@ class Live:
             return NONE_LOST
         return late_rows_of(self.late, names.take(pa.array(some)), codes[some], start_s, stop_s)
 
-    def _few(self, one: OpenSet, names: pa.Array, codes: Codes) -> tuple[pa.Table, pa.Table]:
-        """Blocks and losers of some meters, in the order of their names."""
-        rows = one.plane.rows_of(codes)
+    def _few(
+        self, number: int, sets: Sequence[OpenSet], names: pa.Array, codes: Codes
+    ) -> list[tuple[pa.Table, pa.Table]]:
+        """Blocks of some meters in sets of one plane, by meter and start, and losers."""
+        plane = self.planes[number]
+        rows = plane.rows_of(codes)
         some = np.flatnonzero(rows >= 0)
         if not len(some):
-            return NO_BLOCKS, NONE_LOST
+            return []
         if len(some) < len(rows):
             rows, names = rows[some], names.take(pa.array(some))
-        return tables_of(one.plane, one.start_s, one.view(rows), rows, names)
+        blocks, lost = few_tables(plane, [(one.start_s, one.view(rows)) for one in sets], rows, names)
+        return [(blocks, NONE_LOST), *((NO_BLOCKS, one) for one in lost)]
 
     def _part_of_all(self, start_s: int, stop_s: int) -> Part | None:
         with self.lock:

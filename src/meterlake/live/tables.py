@@ -18,6 +18,7 @@ from meterlake.merge import Losers
 from meterlake.record import lost_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import RLock
 
     from meterlake.live.planes import Plane
@@ -74,7 +75,7 @@ def tables_of(
     pieces, kept = [], []
     for low in range(0, len(rows), step):
         some = rows[low : low + step]
-        table, at = _blocks(plane, start_s, view, some, names.slice(low, len(some)))
+        table, at, _ = _blocks(plane, [(start_s, view)], some, names.slice(low, len(some)))
         if len(table):
             pieces.append(table)
             kept.append(some[at])
@@ -86,30 +87,71 @@ def tables_of(
     return blocks, _lost(view, np.concatenate(kept).astype(np.int64), blocks)
 
 
+def few_tables(
+    plane: Plane, views: Sequence[tuple[int, View]], rows: Codes, names: pa.Array
+) -> tuple[pa.Table, list[pa.Table]]:
+    """Blocks of a few rows in several open sets at once, in key order, and the losers of these by set.
+
+    ``views`` are starts (s), rising, and what the sets hold; ``names`` are the ids of the rows' meters, rising.
+    """
+    blocks, row, of = _blocks(plane, views, rows, names)
+    lost = []
+    for number, (_, view) in enumerate(views):
+        if len(view.losers):
+            own = np.flatnonzero(of == number)
+            lost.append(_lost(view, rows[row[own]].astype(np.int64), blocks.take(pa.array(own))))
+    return blocks, lost
+
+
 def _blocks(
-    plane: Plane, start_s: int, view: View, rows: Ints | Codes, names: pa.Array
-) -> tuple[pa.Table, Ints]:
-    """Blocks of those rows that hold anything, and which these are."""
-    winner = np.empty((len(rows), plane.width), np.int32)
-    amount = np.empty((len(rows), plane.width), np.int64)
-    kernel.gather(view.cells, view.place, rows, winner, amount)
+    plane: Plane, views: Sequence[tuple[int, View]], rows: Ints | Codes, names: pa.Array
+) -> tuple[pa.Table, Ints, Ints]:
+    """Blocks that hold anything, by row and set, and which row and which set each of them is of."""
+    winner, amount, versions, own = _gathered(plane, views, rows)
     some = np.flatnonzero((winner >= 0).any(axis=1))
+    row, of = some // len(views), some % len(views)
     if not len(some):
-        return NO_BLOCKS, some
-    if len(some) < len(rows):
-        winner, amount, rows, names = winner[some], amount[some], rows[some], names.take(pa.array(some))
-    flat, versions = winner.reshape(-1), view.versions
-    if len(flat) < len(versions):
-        used, flat = _compact(flat)
-        versions = versions[used]
-        trait = np.unique(versions["trait"], return_inverse=True)[1].astype(np.int32)
-        traits = np.zeros((len(versions), 2), np.int64)
-        traits[trait, 0], traits[trait, 1] = versions["delivery"], versions["stamp"]
-    else:
+        return NO_BLOCKS, row, of
+    if len(some) < len(winner):
+        winner, amount = winner[some], amount[some]
+    if len(some) < len(names) or len(views) > 1:
+        names = names.take(pa.array(row))
+    start = np.array([start_s for start_s, _ in views], np.int64)[of]
+    phase = plane.rows.data["phase"][rows[row]].astype(np.int64)
+    if own is None:
         trait = versions["trait"]
         traits = np.stack([versions["delivery"].astype(np.int64), versions["stamp"]], axis=1)
-    phase = plane.rows.data["phase"][rows].astype(np.int64)
-    return _packed(plane, start_s, names, phase, flat, amount.reshape(-1), versions, trait, traits), some
+    else:
+        trait = np.unique(own << 32 | versions["trait"], return_inverse=True)[1].astype(np.int32)
+        traits = np.zeros((len(versions), 2), np.int64)
+        traits[trait, 0], traits[trait, 1] = versions["delivery"], versions["stamp"]
+    flat = winner.reshape(-1)
+    return _packed(plane, start, names, phase, flat, amount.reshape(-1), versions, trait, traits), row, of
+
+
+def _gathered(
+    plane: Plane, views: Sequence[tuple[int, View]], rows: Ints | Codes
+) -> tuple[Codes, Ints, Array, Ints | None]:
+    """Cells by row and set: version (-1: empty) and amount; the versions, and the set of each where they are cut down."""
+    winners, amounts, versions, owners, first = [], [], [], [], 0
+    for number, (_, view) in enumerate(views):
+        winner, amount = (
+            np.empty((len(rows), plane.width), np.int32),
+            np.empty((len(rows), plane.width), np.int64),
+        )
+        kernel.gather(view.cells, view.place, rows, winner, amount)
+        if len(views) == 1 and winner.size >= len(view.versions):
+            return winner, amount, view.versions, None
+        used, codes = _compact(winner.reshape(-1))
+        winners.append(np.where(codes < 0, codes, codes + np.int32(first)))
+        amounts.append(amount)
+        versions.append(view.versions[used])
+        owners.append(np.full(len(used), number, np.int64))
+        first += len(used)
+    winner = np.stack([one.reshape(len(rows), plane.width) for one in winners], axis=1)
+    amount = np.stack(amounts, axis=1)
+    shape = len(rows) * len(views), plane.width
+    return winner.reshape(shape), amount.reshape(shape), np.concatenate(versions), np.concatenate(owners)
 
 
 def _compact(flat: Codes) -> tuple[Ints, Codes]:
@@ -121,7 +163,7 @@ def _compact(flat: Codes) -> tuple[Ints, Codes]:
 
 
 def _packed(  # noqa: PLR0913
-    plane: Plane, start_s: int, names: pa.Array, phase: Ints, flat: Codes, amount: Ints,
+    plane: Plane, start_s: Ints, names: pa.Array, phase: Ints, flat: Codes, amount: Ints,
     versions: Array, trait: Codes, traits: Ints,
 ) -> pa.Table:  # fmt: skip
     n, size = len(names), len(flat)
@@ -136,7 +178,7 @@ def _packed(  # noqa: PLR0913
         np.zeros((n, 2), np.int64), np.zeros(len(versions), np.int64),
     )  # fmt: skip
     return from_cells(Cells(
-        names, pa.repeat(plane.channel, n), plane.interval_s, np.full(n, start_s, np.int64), phase,
+        names, pa.repeat(plane.channel, n), plane.interval_s, start_s, phase,
         values, valid, amount, scale, fits, filled, total, one_quality, one_trait,
         lambda at: quality[flat[at]], lambda at: trait[flat[at]], traits,
     ))  # fmt: skip
