@@ -57,7 +57,11 @@ MOMENTS = st.integers(-2_177_452_800, 7_258_118_399)
 CELLS = st.tuples(MOMENTS, st.integers(0, 10**6), AMOUNTS | st.integers(-(2**62), 2**62), st.integers(0, 99), st.integers(0, 10**6), st.integers(0, 8))  # fmt: skip
 
 
-@given(st.lists(CELLS, max_size=5), st.booleans(), st.sampled_from(["UTC", "Europe/London", "Asia/Kolkata", "America/St_Johns"]))
+@given(
+    st.lists(CELLS, max_size=5),
+    st.booleans(),
+    st.sampled_from(["UTC", "Europe/London", "Asia/Kolkata", "America/St_Johns"]),
+)
 def test_rows_of_a_listing_are_those_of_the_plain_writer(rows, quality, zone):
     start, seconds, amount, filled, expected, codes = np.array(rows, np.int64).reshape(-1, 6).T
     made = Listing(
