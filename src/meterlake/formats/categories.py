@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from meterlake.formats.codec import Origin
 
+SMALL: Final = 1 << 16
+"""Numbers up to about this are numbered by counting, others by sorting."""
+
 CAPACITY: Final = 256
 """Combinations that a kernel knows at once; with more it forgets and learns again."""
 TOKEN_MAX: Final = 64
@@ -207,18 +210,29 @@ class Categories:
         return chosen
 
 
+def numbered(values: Ints) -> tuple[Ints, Ints]:
+    """Distinct numbers, rising, and the index of each row's; cheap where they are small, or like the row before."""
+    n = len(values)
+    if not n or values.min() < 0 or values.max() > SMALL + n:
+        fresh = np.append(True, values[1:] != values[:-1])[:n]
+        there, index = np.unique(values[fresh], return_inverse=True)
+        return there, index.reshape(-1)[np.cumsum(fresh) - 1]
+    there = np.flatnonzero(np.bincount(values))
+    place = np.empty(int(there[-1]) + 1, np.int64)
+    place[there] = np.arange(len(there))
+    return there, place[values]
+
+
 def distinct(*columns: Ints) -> tuple[Ints, Ints]:
-    """Distinct rows of some columns, and the index of each row's; cheap where most are like the row before."""
+    """Distinct rows of some columns in their order, and the index of each row's."""
     n = len(columns[0])
-    fresh = np.zeros(n, bool)
-    fresh[:1] = True
+    rows, number = np.empty((min(n, 1), 0), np.int64), np.zeros(n, np.int64)
     for column in columns:
-        fresh[1:] |= column[1:] != column[:-1]
-    heads = np.flatnonzero(fresh)
-    rows, inverse = np.unique(
-        np.stack([column[heads] for column in columns], axis=1), axis=0, return_inverse=True
-    )
-    return rows, inverse.reshape(-1)[np.cumsum(fresh) - 1]
+        there, code = numbered(column)
+        pairs, number = numbered(number * len(there) + code)
+        own = there[pairs % max(len(there), 1)]
+        rows = np.column_stack([rows[pairs // max(len(there), 1)], own])
+    return rows, number
 
 
 def kind_of(

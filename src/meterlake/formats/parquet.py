@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import BadFile
 from meterlake.formats.block_rows import parse_blocks
-from meterlake.formats.categories import Defaults, Meaning, distinct, kind_of, meaning_of
+from meterlake.formats.categories import Defaults, Meaning, distinct, kind_of, meaning_of, numbered
 from meterlake.formats.codec import Origin, Parsed, ReadOptions
 from meterlake.formats.column_amounts import column_amounts
 from meterlake.formats.decimals import FAILED
@@ -51,7 +51,6 @@ _EXPECTED: Final = (
     "meter_id or meter, interval_start or start, amount or value, and maybe interval_s or seconds, channel, "
     "unit, quality, stamp; or the columns of blocks: "
 )
-_SMALL: Final = 1 << 16
 _US: Final = 1_000_000
 _FIRST_S: Final = -62_135_596_800
 """The year 1; no stamp in text can be before."""
@@ -287,17 +286,6 @@ def _note(reason: Ints, rows: Bools, name: str) -> None:
     reason[rows & ((reason == 0) | (reason > code))] = code
 
 
-def _present(codes: Ints) -> tuple[Ints, Ints]:
-    """Distinct numbers, rising, and the index of each row's; cheap where they are small."""
-    if not len(codes) or codes.max() > _SMALL + len(codes):
-        there, inverse = np.unique(codes, return_inverse=True)
-        return there, inverse.reshape(-1)
-    there = np.flatnonzero(np.bincount(codes))
-    place = np.empty(int(there[-1]) + 1, np.int64)
-    place[there] = np.arange(len(there))
-    return there, place[codes]
-
-
 def _decoded(column: pa.Array) -> pa.Array:
     """Return the values of a dictionary, or the column as it is."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -321,7 +309,7 @@ def _words(column: dict[str, pa.Array], n: int, defaults: Defaults) -> tuple[Int
         if n and (codes == codes[0]).all():
             texts = [(*text, words[int(codes[0])]) for text in texts]
             continue
-        pairs, number = _present(number * len(words) + codes)
+        pairs, number = numbered(number * len(words) + codes)
         texts = [(*texts[p // len(words)], words[p % len(words)]) for p in pairs.tolist()] if n else texts
     return number, [meaning_of(dict(zip(roles, text, strict=True)), defaults) for text in texts]
 
