@@ -16,7 +16,6 @@ def _json(event: Any, **_: Any) -> str:
 
 structlog.configure_once(
     processors=[
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.JSONRenderer(serializer=_json),

@@ -17,8 +17,8 @@ from meterlake.api.live import shown, told
 from meterlake.api.negotiate import ARROW, CSV, JSON, rendered
 from meterlake.exact import Exact, decimals
 from meterlake.live.views import METER_SCHEMA
-from meterlake.query.answers import History, Listing, Rows
-from meterlake.usage import NO_PASSPORT
+from meterlake.query.answers import Figure, History, Listing, Rows, Usage
+from meterlake.usage import NO_PASSPORT, Passport
 
 AMOUNTS = st.integers(-(10**15), 10**15)
 VALUES = st.recursive(
@@ -70,6 +70,26 @@ def test_rows_of_a_listing_are_those_of_the_plain_writer(rows, quality, zone):
     )  # fmt: skip
     answer = History(id="m", zone=zone, step="interval", start=0, stop=1, version=1, listings=(made,))
     assert f"[{rows_text(made, zone).decode()}]" == exact.dumps(answer.to_json()["values"])
+
+
+FIGURES = st.builds(
+    lambda start, stop, amount, counts, newest: Figure(
+        start=start, stop=stop, amount=amount,
+        passport=Passport(expected=sum(counts), filled=counts[0], edited=min(counts), estimated=0, newest_us=newest),
+    ),
+    MOMENTS, MOMENTS, AMOUNTS, st.lists(st.integers(0, 9), min_size=2, max_size=2), st.none() | MOMENTS.map(lambda s: s * 10**6),
+)  # fmt: skip
+USED = st.dictionaries(st.sampled_from(["1w", "1y"]), st.tuples(FIGURES, FIGURES))
+
+
+@given(
+    st.text(max_size=4),
+    st.dictionaries(st.sampled_from(["gas.import", "water.import"]), USED),
+    st.sampled_from(["UTC", "Asia/Kolkata"]),
+)
+def test_usage_is_that_of_the_plain_writer(name, channels, zone):
+    answer = Usage(id=name, zone=zone, until=86_400, version=3, channels=channels)
+    assert "".join(pieces(answer)) == exact.dumps(answer.to_json()) + "\n"
 
 
 @given(st.lists(st.tuples(st.none() | st.text(max_size=4), AMOUNTS, st.booleans()), max_size=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -47,6 +48,7 @@ def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None) -> Api:
         node=node, ring=KeyRing(keys), roster=Roster(node.lake.registry), figures=figures,
         streams=Streams(limits.streams, figures.streams), room=Room(node.settings.accept.waiting), limits=limits,
         senders=anyio.CapacityLimiter(limits.senders), salt=salt(),
+        workers=ThreadPoolExecutor(limits.workers, "answer"),
     )  # fmt: skip
     app.state.latest = live.Latest()
     for part in (readings, meters, fleet, live, runs, health):

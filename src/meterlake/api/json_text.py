@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterlake.exact import Exact
-from meterlake.moments import texts_of
+from meterlake.exact import Exact, decimal_text
+from meterlake.moments import text_of, texts_of
 from meterlake.output import plain
-from meterlake.query.answers import History, Listing, Rows
+from meterlake.query.answers import Figure, History, Listing, Rows, Usage, passport_json, unit_of
+from meterlake.usage import Passport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,9 +62,47 @@ def pieces(answer: Any) -> Iterator[str]:
         names = [name for name in answer.table.column_names if name != "amount"]
         head = {**answer.head, "values": []}
         yield from _spliced(head, answer.table.select(names), answer.zone)
+    elif isinstance(answer, Usage):
+        yield _usage(answer)
     else:
         yield dumps(answer.to_json())
     yield "\n"
+
+
+def _usage(answer: Usage) -> str:
+    channels = {}
+    for channel, ranges in answer.channels.items():
+        told = [
+            f'{dumps(name)}: {{{_figure(figure, answer.zone)}, "previous": {{{_figure(before, answer.zone)}}}}}'
+            for name, (figure, before) in ranges.items()
+        ]
+        channels[channel] = f'{{"unit": {dumps(unit_of(channel))}, "ranges": {{{", ".join(told)}}}}}'
+    head = dumps(replace(answer, channels={}).to_json())
+    rest = ", ".join([f"{dumps(channel)}: {text}" for channel, text in channels.items()])
+    return f"{head.removesuffix('}}')}{rest}}}}}"
+
+
+def _figure(figure: Figure, zone: str) -> str:
+    """Text of a figure without its braces."""
+    passport = figure.passport
+    newest = passport.newest_us
+    value = decimal_text(figure.amount) if passport.filled else "null"
+    at = "null" if newest is None else f'"{text_of(newest // 1_000_000, "UTC")}"'
+    return (
+        f'"from": "{text_of(figure.start, zone)}", "to": "{text_of(figure.stop, zone)}", "value": {value}, '
+        f'"passport": {{{_counts(passport.expected, passport.filled, passport.edited, passport.estimated)}, '
+        f'"newest_received_at": {at}}}'
+    )
+
+
+@lru_cache(maxsize=4096)
+def _counts(expected: int, filled: int, edited: int, estimated: int) -> str:
+    """Text of a passport up to when it was received: most meters share one."""
+    told = passport_json(
+        Passport(expected=expected, filled=filled, edited=edited, estimated=estimated, newest_us=None)
+    )
+    del told["newest_received_at"]
+    return dumps(told)[1:-1]
 
 
 def _history(answer: History) -> Iterator[str]:

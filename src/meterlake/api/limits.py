@@ -17,6 +17,8 @@ class ApiLimits:
     """Event streams at once."""
     senders: int = 32
     """Batches that are worked on at once."""
+    workers: int = 16
+    """Questions about one thing that are worked on at once."""
     connections: int = 2048
     """Connections at once."""
     stop_s: int = 10
@@ -26,5 +28,5 @@ class ApiLimits:
         """Return every limit as text."""
         return {
             "headers": f"{self.headers_s:g}s", "body": f"{self.body_s:g}s", "streams": str(self.streams), "senders": str(self.senders),
-            "connections": str(self.connections), "stop": f"{self.stop_s}s",
+            "workers": str(self.workers),            "connections": str(self.connections), "stop": f"{self.stop_s}s",
         }  # fmt: skip

@@ -198,10 +198,10 @@ def _events(asked: Asked, over: asyncio.Event, make: Callable[[], Any]) -> Async
 
 
 @router.get("/meters/{id}", summary="A meter now", responses=answers("LiveMeter"))
-def meter(asked: Reads, id: str, seconds: Seconds = HOUR_S) -> Response:  # noqa: A002 - as the route calls it
+async def meter(asked: Reads, id: str, seconds: Seconds = HOUR_S) -> Response:  # noqa: A002 - as the route calls it
     """Return how a meter stands by channel, and its latest readings."""
     asked.visible(id, "meter")
-    return _answered(asked, lambda: _meter(asked, id, seconds))
+    return await asked.work(lambda: _answered(asked, lambda: _meter(asked, id, seconds)))
 
 
 @router.get("/regions", summary="Regions now", responses=answers("Values"))

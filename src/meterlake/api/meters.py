@@ -148,7 +148,7 @@ def _of_id(asked: Asked, id_: str, kind: str, channel: str | None, make: Callabl
 def _asks(kind: str, name: str) -> None:
     """Add the questions about one kind of id."""
 
-    def history(  # noqa: PLR0913 - the options of one question
+    async def history(  # noqa: PLR0913 - the options of one question
         asked: Reads, id: str, from_: From, to: To, channel: Word = None, step: Word = "interval",  # noqa: A002
         zone: Zone = "UTC", gaps: Word = "drop", as_of: AsOf = None,
     ) -> Response:  # fmt: skip
@@ -161,18 +161,18 @@ def _asks(kind: str, name: str) -> None:
                 id, from_, to, channel=channel, step=how[0], gaps=how[1], zone=zone, kind=kind, as_of=as_of
             )
 
-        return _of_id(asked, id, kind, channel, make)
+        return await asked.work(lambda: _of_id(asked, id, kind, channel, make))
 
-    def usage(
+    async def usage(
         asked: Reads, id: str, until: Word = None, ranges: Word = RANGES, zone: Word = None,  # noqa: A002
         as_of: AsOf = None,
     ) -> Response:  # fmt: skip
         """Return sums over ranges that end at a date, each with that of the equal period before."""
         lake = asked.node.lake
         named = [word.strip() for word in (ranges or RANGES).split(",") if word.strip()][:MANY_RANGES]
-        return _of_id(asked, id, kind, None, lambda: lake.usage(
+        return await asked.work(lambda: _of_id(asked, id, kind, None, lambda: lake.usage(
             id, until=until, ranges=named, zone=zone, kind=kind, as_of=as_of
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     said = kind.replace("_", " ")
     router.get(f"/{name}/{{id}}/history", summary=f"History of a {said}", responses=answers("History"))(

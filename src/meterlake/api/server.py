@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BACKLOG: Final = 2048
 SWITCH_S: Final = 0.0005
 """How long a thread computes while another waits: one long answer must not hold up all the short ones."""
+GARBAGE: Final = 50_000
+"""Objects that are made before those of them are looked for that hold each other."""
 IDLE_S: Final = 30
 """Seconds that a connection may be without a request."""
 
@@ -140,6 +142,7 @@ def run(
     server = server_of(node, keys, limits, socket, ready)
     sys.setswitchinterval(SWITCH_S)
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     logger, lines = logging.getLogger("uvicorn.error"), _Lines(logging.WARNING)
     logger.addHandler(lines)
     logger.propagate = False
