@@ -1,6 +1,7 @@
 """Kill a real server while it is sent readings, start it again, and count what is lost or doubled.
 
 `python -m bench.faults --kills 100 --steps 2` writes one JSON object: how often it was killed, and where.
+`python -m bench.faults --freeze 30` stops it for 30 seconds instead (SIGSTOP) while four senders go on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -77,11 +79,40 @@ def _run_until_dead(server: Server, chance: random.Random, *, planned: bool) -> 
     return 0 if planned else 1
 
 
+def frozen(lake: Path, seconds: float, seed: int) -> dict[str, object]:
+    """One server that is stopped for some seconds while four senders go on, and the count after."""
+    with Server(lake, SETTINGS | {"METERLAKE_GRACE": GRACES[0]}) as server:
+        key = server.key()
+        senders = [Sender(lambda: server.url, key, seed + number) for number in range(4)]
+        for sender in senders:
+            sender.start()
+        time.sleep(3.0)
+        assert server.process is not None, "it was started"
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        server.process.send_signal(signal.SIGCONT)
+        time.sleep(5.0)
+        for sender in senders:
+            sender.finish()
+        errors = [sender.error for sender in senders if sender.error]
+        if errors:
+            raise SystemExit(errors[0])
+        expected = {slot: amount for sender in senders for slot, amount in sender.ledger.amounts.items()}
+        counted = differences(expected, stored(server.url, key, {slot[0] for slot in expected}))
+    ledgers = [sender.ledger for sender in senders]
+    summed = {
+        name: sum(getattr(one, name) for one in ledgers)
+        for name in ("batches", "readings", "retries", "replays")
+    }
+    return {"frozen_s": seconds, **summed, "slots": len(expected), **counted}
+
+
 def main() -> None:
-    """Kill at random moments and at every step; print the counts."""
+    """Kill at random moments and at every step, or freeze once; print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="kills at random moments")
     parser.add_argument("--steps", type=int, default=1, help="kills before and after each step")
+    parser.add_argument("--freeze", type=float, help="seconds to be stopped, instead of kills")
     parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
     points = [None] * told.kills + [
@@ -90,6 +121,9 @@ def main() -> None:
     ]  # fmt: skip
     random.Random(told.seed).shuffle(points)
     with tempfile.TemporaryDirectory() as folder:
+        if told.freeze is not None:
+            print(json.dumps(frozen(Path(folder) / "lake", told.freeze, told.seed), indent=1))
+            return
         print(json.dumps(trials(Path(folder) / "lake", points, told.seed), indent=1))
 
 
