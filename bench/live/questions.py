@@ -106,7 +106,7 @@ def _open_loop(server: Server, paths: Sequence[str], per_s: int) -> Any:
             for i in range(first, len(paths), ASKERS):
                 due = begin + i / per_s
                 time.sleep(max(0.0, due - time.perf_counter()))
-                connection.get(paths[i])
+                connection.fetch(paths[i])
                 waits[i] = time.perf_counter() - due
         except Exception as error:  # noqa: BLE001 - told to the caller
             failed.append(error)

@@ -102,20 +102,24 @@ class Connection:
 
     def get(self, path: str) -> Any:
         """Ask for JSON."""
+        return json.loads(self.fetch(path))
+
+    def fetch(self, path: str) -> bytes:
+        """Ask for the bytes of an answer."""
         return self._ask("GET", path)
 
     def post(self, path: str, body: Any) -> Any:
         """Send JSON, return the answer's."""
-        return self._ask("POST", path, json.dumps(body).encode())
+        return json.loads(self._ask("POST", path, json.dumps(body).encode()))
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         more = {} if body is None else {"Content-Type": "application/json"}
         self._http.request(method, path, body, {**self._headers, **more})
         answer = self._http.getresponse()
         text = answer.read()
         if answer.status != http.client.OK:
             raise BenchFailedError(f"{method} {path}: {answer.status} {text[:300].decode(errors='replace')}")
-        return json.loads(text)
+        return text
 
     def events(self, path: str) -> http.client.HTTPResponse:
         """Open a stream of server-sent events."""

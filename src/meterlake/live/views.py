@@ -160,26 +160,36 @@ def _sets(live: Live, number: int) -> list[OpenSet]:
     return [live.sets[key] for key in sorted(mine, reverse=True)]
 
 
-def _slots(live: Live, number: int, row: int, from_s: int) -> tuple[Ints, Ints, Codes, Ints]:
-    """Filled slots of a row that begin at ``from_s`` or later: start, amount, quality, delivery, by rising start."""
+def _slots(live: Live, number: int, row: int, from_s: int, least: int = 0) -> tuple[Ints, Ints, Codes, Ints]:
+    """Filled slots of a row that begin at ``from_s`` or later: start, amount, quality, delivery, by rising start.
+
+    Earlier ones come along where they are needed for ``least`` slots, and for the hour before the newest ends.
+    """
     plane = live.planes[number]
     phase = int(plane.rows.data["phase"][row])
-    found = []
-    for one in reversed(_sets(live, number)):
-        if one.stop_s <= from_s:
-            continue
+    found: list[tuple[Ints, Ints, Codes, Ints]] = []
+    held, low = 0, from_s
+    for one in _sets(live, number):
+        if one.stop_s <= low and held >= least:
+            break
         winner = np.empty((1, plane.width), np.int32)
         amount = np.empty((1, plane.width), np.int64)
         kernel.gather(one.cells, one.place, np.array([row], np.int32), winner, amount)
         at = np.flatnonzero(winner[0] >= 0)
         start = one.start_s + phase + at * plane.interval_s
-        at, start = at[start >= from_s], start[start >= from_s]
+        if not least:
+            at, start = at[start >= from_s], start[start >= from_s]
+        elif len(start) and not held:
+            low = min(from_s, int(start[-1]) - HOUR_S)
         versions = one.versions.data[winner[0, at]]
         found.append((start, amount[0, at], versions["quality"], versions["delivery"]))
+        held += len(at)
     if not found:
         none = np.empty(0, np.int64)
         return none, none, none.astype(np.int32), none
-    start, amount, quality, delivery = (np.concatenate(column) for column in zip(*found, strict=True))
+    start, amount, quality, delivery = (
+        np.concatenate(column) for column in zip(*reversed(found), strict=True)
+    )
     return start, amount, quality, delivery
 
 
@@ -194,7 +204,7 @@ def meter(live: Live, meter_id: str, now_s: int) -> pa.Table | None:
         row = plane.row(code)
         if row < 0:
             continue
-        start, amount, quality, delivery = _slots(live, number, row, 0)
+        start, amount, quality, delivery = _slots(live, number, row, day_s, AVERAGE_OF)
         if not len(start):
             continue
         ends = start + plane.interval_s
