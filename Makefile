@@ -12,7 +12,7 @@ PIP := -m pip --disable-pip-version-check --no-input --quiet
 
 help:
 	@echo "make setup   the environment in .venv (every other door calls it)"
-	@echo "make demo    10,000 homes simulated, loaded and asked about; SIZE=small|normal|large or a number"
+	@echo "make demo    10,000 homes simulated, loaded, asked about and served; SIZE=small|normal|large or a number, PORT=8080"
 	@echo "make test    every test"
 	@echo "make check   style, types and the tidy tests;  make fix  puts right what can be"
 	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|medium|large"
@@ -39,10 +39,12 @@ $(BENCH_VENV)/.done: pyproject.toml requirements-bench.lock | setup
 	@touch $@
 
 demo: setup
-	@$(BIN)/meterlake demo $(if $(SIZE),--size $(SIZE))
+	@$(BIN)/meterlake demo $(if $(SIZE),--size $(SIZE)) $(if $(PORT),--port $(PORT))
 
+# The pages are tried in a real Chromium; where there is none, one is installed if that can be, else those tests are skipped.
 test: setup
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m meterlake.testing.browsing
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
-"""Write the pages and pictures that are made from the program: ``docs/cli.md``, and with ``--pictures`` the drawing."""
+"""Write what is made from the program: ``docs/cli.md`` and ``docs/glossary.md``, and with ``--pictures`` the drawing and the pictures of the pages."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from datetime import date, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ def cli_page() -> str:
     """Return the text of ``docs/cli.md``."""
     command: Any = typer.main.get_command(app)
     return "\n".join([HEAD, *_sections(command, "meterlake")])
+
+
+def glossary_page() -> str:
+    """Return the text of ``docs/glossary.md``: that which the page Help shows."""
+    return (files("meterlake") / "glossary.md").read_text("utf-8")
 
 
 def _sections(group: Any, name: str) -> Iterator[str]:
@@ -76,7 +82,7 @@ def _cells(*cells: str) -> str:
 def draw(target: Path) -> None:
     """Simulate, load and draw a small town; the same bytes every time."""
     from meterlake.app import open_lake
-    from meterlake.demo import panels
+    from meterlake.demo.tour import panels
     from meterlake.load_curve import drawing
     from meterlake.registry_folder import import_folder
     from meterlake.simulate import SimulateOptions, simulate
@@ -98,8 +104,13 @@ def draw(target: Path) -> None:
 def main() -> None:
     """Write what is asked for."""
     (DOCS / "cli.md").write_text(cli_page(), "utf-8")
+    (DOCS / "glossary.md").write_text(glossary_page(), "utf-8")
     if "--pictures" in sys.argv[1:]:
         draw(DOCS / "load-curve.svg")
+        from meterlake.testing.pictures import take
+
+        with tempfile.TemporaryDirectory() as folder:
+            take(Path(folder) / "town", DOCS / "pictures")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meterlake.nightly.batch import BatchReceipt
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
+    from meterlake.people import Desk
     from meterlake.ports import Keys, Lake, Registry
     from meterlake.receipt import Receipt
     from meterlake.retain import RetainReceipt
@@ -72,6 +73,19 @@ def keys_of(registry: Registry) -> Keys:
 
     assert isinstance(registry, SqlRegistry), "there is no other adapter"
     return SqlKeys(registry)
+
+
+def people_of(registry: Registry) -> Desk:
+    """Desk of the accounts in the database of ``registry``; it mails links where the environment says how."""
+    import os
+
+    from meterlake.adapters.registry import SqlRegistry
+    from meterlake.adapters.registry_people import SqlPeople
+    from meterlake.mail import mail_from
+    from meterlake.people import Desk
+
+    assert isinstance(registry, SqlRegistry), "there is no other adapter"
+    return Desk(SqlPeople(registry), mail_from(os.environ))
 
 
 class Meterlake(Questions):

@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,7 @@ from meterlake.errors import Denied, Invalid
 from meterlake.readings import QUALITY_NAMES, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from meterlake.ports import Keys
 
@@ -47,6 +47,11 @@ class ApiKey:
     """Meters that exist for it; None: all."""
     best_quality: int
     """Code of the best quality that it may claim."""
+    holds: Mapping[str, tuple[tuple[int, int], ...]] | None = field(default=None, hash=False)
+    """Service points that exist for a customer, each with its times (s since 1970 UTC, half open); None: no customer."""
+    account: str | None = None
+    """Id of the account of who is signed in; None: a key."""
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from meterlake.accounts import Account, Entry, PeopleChange, StoredAccount, StoredLink, StoredSession
     from meterlake.keys import StoredKey
     from meterlake.registry import TableReceipt
 
@@ -159,6 +160,53 @@ class Keys(Protocol):
 
     def used(self, id_: str, day: date) -> None:
         """Note that a key was used on a day; an earlier day than the one known changes nothing."""
+
+
+class People(Protocol):
+    """Accounts, their sessions and their one-time links; of passwords and tokens only the hash."""
+
+    def account(self, *, id_: str | None = None, email: str | None = None) -> StoredAccount | None:
+        """Return the account of an id or an e-mail, closed or not; None where there is none."""
+
+    def accounts(self, q: str, after: str | None, limit: int) -> Sequence[Account]:
+        """Return accounts whose e-mail or name has ``q`` in it, or that hold the service point ``q``.
+
+        They come by e-mail, closed ones too; those of e-mails after ``after``.
+        """
+
+    def session(self, sha256: bytes) -> tuple[StoredSession, StoredAccount] | None:
+        """Return the session whose token has this hash, however old, and whose it is."""
+
+    def sessions(self, account_id: str) -> Sequence[StoredSession]:
+        """Return the sessions of an account, the newest first."""
+
+    def link(self, sha256: bytes) -> StoredLink | None:
+        """Return the link whose token has this hash, used or over too."""
+
+    def change(self, change: PeopleChange) -> None:
+        """Make ``change``, all of it or nothing.
+
+        Raises:
+            Conflict: the e-mail of a new account is taken, or what the change ``knows`` is so no more.
+            NotFound: there is no such account, or the link that it uses is unknown, used or over.
+
+        """
+
+
+class Trail(Protocol):
+    """The audit trail: lines are added and never changed."""
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Add lines; those whose ``once`` is there already are left out."""
+
+    def entries(
+        self, *, account: str | None, subject: str | None, before: int | None, limit: int
+    ) -> Sequence[Entry]:
+        """Return the newest lines first: of who did it, of whom it was done to, with numbers below ``before``."""
+
+
+class PeopleStore(People, Trail, Protocol):
+    """Both in one database, so that what happens and its line in the trail are one change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from meterlake.exact import dumps
+from meterlake.testing.registry_contract import rows
 
 from .conftest import IMPORT, NOW, told
 
@@ -52,7 +53,7 @@ def test_every_answer_comes_in_every_form(ask, path):
     for accept, answer in answers.items():
         assert answer.headers["content-type"].startswith(accept)
         assert answer.headers["cache-control"] == "private, no-cache"
-        assert answer.headers["vary"] == "Accept, Authorization"
+        assert answer.headers["vary"] == "Accept, Authorization, Cookie"
     header = answers["text/csv"].text.split("\n")[0].split(",")
     names = [name for name in table_of(answers[ARROW]).column_names if "amount" not in name]
     assert header == names
@@ -214,3 +215,33 @@ def test_the_description_names_every_route(ask):
     assert {"/v1/readings", "/v1/live/meters/{id}/events", "/healthz", "/metrics"} <= set(told_["paths"])
     assert json.dumps(told_)
     assert served
+
+
+def test_customers_are_found_by_any_part_and_paged(node, ask):
+    made = rows(
+        "customers",
+        *(
+            {"customer_id": f"C{n}", "name": name, "email": f"{n}@example.org"}
+            for n, name in enumerate(("Ann Lee", "Bo <b>", "Cleo Lee"))
+        ),
+    )
+    node.lake.registry.import_tables({"customers": made})
+
+    def found(query):
+        return [item["customer_id"] for item in ask(f"/v1/customers?{query}", "operate").json()["items"]]
+
+    assert found("q=lee") == ["C0", "C2"]
+    assert found("q=1@EXAMPLE") == ["C1"]
+    assert found("q=nobody") == []
+    first = ask("/v1/customers?limit=2", "operate").json()
+    assert [item["customer_id"] for item in first["items"]] == ["C0", "C1"]
+    assert found(f"limit=2&cursor={first['next']}") == ["C2"]
+
+
+def test_a_meters_readings_say_which_batch_they_came_in(ask):
+    after = told((NOW // 86_400 + 1) * 86_400)[:10]
+    before = told((NOW // 86_400 - 1) * 86_400)[:10]
+    answer = ask(f"/v1/meters/m1/deliveries?from={before}&to={after}", "operate").json()["items"]
+    assert sum(item["readings"] for item in answer) >= 2
+    assert {item["kind"] for item in answer} == {"batch"}
+    assert ask(f"/v1/meters/nobody/deliveries?from={before}&to={after}", "operate").status_code == 404

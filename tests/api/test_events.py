@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 
+from meterlake.api.app import make_app
 from meterlake.api.limits import ApiLimits
 from meterlake.api.server import listen, server_of
 
@@ -26,7 +27,9 @@ class Serving:
         self.asking = make_asking(node)
         self.ready = threading.Event()
         self.socket = listen("127.0.0.1", 0)
-        self.server = server_of(node, self.asking.keyed.keys, ApiLimits(**limits), self.socket, self.told)
+        own = ApiLimits(**limits)
+        app = make_app(node, self.asking.keyed.keys, own)
+        self.server = server_of(app, own, self.socket, self.told)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
 
     def told(self, url):

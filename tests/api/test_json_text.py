@@ -38,6 +38,7 @@ def listing(amounts, filled, quality):
         channel="gas.import", start=np.arange(n) * 1800 + 1_761_400_000, seconds=np.full(n, 1800), amount=np.array(amounts, np.int64),
         filled=np.array(filled, np.int64), expected=np.ones(n, np.int64),
         quality=np.full(n, 4, np.uint8) if quality else None, passport=NO_PASSPORT,
+        estimated=None if quality else np.array(filled, np.int64),
     )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def test_rows_of_a_listing_are_those_of_the_plain_writer(rows, quality, zone):
     made = Listing(
         channel="gas.import", start=start, seconds=seconds, amount=amount, filled=filled, expected=expected,
         quality=codes.astype(np.uint8) if quality else None, passport=NO_PASSPORT,
+        estimated=None if quality else codes,
     )  # fmt: skip
     answer = History(id="m", zone=zone, step="interval", start=0, stop=1, version=1, listings=(made,))
     assert f"[{rows_text(made, zone).decode()}]" == exact.dumps(answer.to_json()["values"])

@@ -34,11 +34,12 @@ def named(text):
     return set(re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", text)))
 
 
-def test_the_page_of_commands_is_the_programs():
+def test_the_pages_that_are_made_are_the_programs():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert page("cli.md") == generate.cli_page(), "run `make docs`"
+    assert page("glossary.md") == generate.glossary_page(), "run `make docs`"
 
 
 def test_every_reason_format_and_unit_is_explained():

@@ -23,7 +23,7 @@ DATA = {
     "settings", "csv_text",
 }  # fmt: skip
 """What everything may know and what knows nothing else."""
-KERNELS = {"blocks", "fold", "merge", "slots", "usage", "meters"}
+KERNELS = {"blocks", "disclose", "fold", "merge", "slots", "tariffs", "usage", "meters"}
 """Pure functions of Arrow tables and arrays: no reading, no clock, no port."""
 EDGES = {
     "api",
@@ -36,6 +36,7 @@ EDGES = {
     "load_curve",
     "simulate",
     "warm",
+    "web",
     "__main__",
 }
 """What a person or a script touches."""
@@ -166,7 +167,7 @@ def written_files():
     files += [path for path in sorted(ROOT.iterdir()) if path.is_file()]
     for path in files:
         if (
-            path.suffix not in {".nbi", ".nbc", ".pyc", ".parquet", ".png", ".gz", ".zst"}
+            path.suffix not in {".nbi", ".nbc", ".pyc", ".parquet", ".png", ".webp", ".gz", ".zst"}
             and "results" not in path.parts
         ):
             yield path

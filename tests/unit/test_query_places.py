@@ -117,6 +117,7 @@ def test_answers_turn_into_json_arrow_and_text(questions):
             "value": 48 * 7_000_000,
             "filled": 48,
             "expected": 48,
+            "estimated": 0,
         }
     ]
     assert answer.to_arrow()["value"].to_pylist() == [Decimal(336)]

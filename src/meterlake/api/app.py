@@ -9,7 +9,20 @@ import anyio
 from fastapi import FastAPI
 
 from meterlake import __version__
-from meterlake.api import fleet, health, live, meters, problems, readings, runs
+from meterlake.api import (
+    costs,
+    customers,
+    deliveries,
+    fleet,
+    groups,
+    health,
+    live,
+    meters,
+    problems,
+    pulse,
+    readings,
+    runs,
+)
 from meterlake.api.body import Room
 from meterlake.api.described import description
 from meterlake.api.events import Streams
@@ -18,10 +31,13 @@ from meterlake.api.metrics import Figures
 from meterlake.api.observe import Observed
 from meterlake.api.roster import Roster
 from meterlake.api.served import Served, salt
+from meterlake.api.vitals import Vitals
 from meterlake.keys import KeyRing
+from meterlake.tariff_file import TariffBook
 
 if TYPE_CHECKING:
     from meterlake.node import Node
+    from meterlake.people import Desk
     from meterlake.ports import Keys
 
 QUIET: Final[Any] = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
@@ -36,8 +52,8 @@ class Api(FastAPI):
         return description(self)
 
 
-def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None) -> Api:
-    """Return the API of ``node``, which was started, for those who have one of ``keys``."""
+def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None, desk: Desk | None = None) -> Api:
+    """Return the API of ``node``, which was started, for those who have one of ``keys`` or are signed in at ``desk``."""
     limits = limits or ApiLimits()
     app = Api(
         title="Meterlake", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None,
@@ -47,11 +63,13 @@ def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None) -> Api:
     app.state.served = Served(
         node=node, ring=KeyRing(keys), roster=Roster(node.lake.registry), figures=figures,
         streams=Streams(limits.streams, figures.streams), room=Room(node.settings.accept.waiting), limits=limits,
-        senders=anyio.CapacityLimiter(limits.senders), salt=salt(),
+        senders=anyio.CapacityLimiter(limits.senders), salt=salt(), desk=desk,
         workers=ThreadPoolExecutor(limits.workers, "answer"),
     )  # fmt: skip
     app.state.latest = live.Latest()
-    for part in (readings, meters, fleet, live, runs, health):
+    app.state.vitals = Vitals(node, figures)
+    app.state.tariffs = TariffBook(node.lake.lake.url)
+    for part in (readings, deliveries, meters, customers, costs, fleet, groups, live, pulse, runs, health):
         app.include_router(part.router)
     problems.install(
         app, [address for address in (node.lake.lake.url, node.lake.registry.url) if len(address) > 8]

@@ -51,7 +51,10 @@ def _check(span: tuple[str, str], zone: str, length_s: int) -> None:
 
 def _shortest_s(asked: Asked, id_: str, kind: str) -> int:
     """Shortest interval (s) that is known of a meter, or of those at a service point."""
-    stays = asked.node.lake.registry.installations(id_).select(["meter_id", "interval_s"]).to_pylist()
+    if kind == "meter":
+        stays = asked.node.lake.registry.installations(id_).select(["meter_id", "interval_s"]).to_pylist()
+    else:
+        stays = asked.stays(id_)
     lengths = [stay["interval_s"] for stay in stays if stay["interval_s"]]
     for meter in {id_} if kind == "meter" else {stay["meter_id"] for stay in stays}:
         now = asked.node.live.meter(meter, int(time.time()))

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from meterlake import __version__
 from meterlake.api import problems
 from meterlake.api.body import MEDIA, PACKINGS
-from meterlake.api.negotiate import ARROW, CSV, JSON
+from meterlake.api.negotiate import ARROW, CSV, JSON, PARQUET
 from meterlake.api.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def answers(
     else:
         content = {JSON: {"schema": _ref(name)}}
         if not json_only:
-            content |= {CSV: {"schema": TEXT}, ARROW: {"schema": BINARY}}
+            content |= {CSV: {"schema": TEXT}, ARROW: {"schema": BINARY}, PARQUET: {"schema": BINARY}}
     described: dict[int | str, dict[str, Any]] = {200: {"description": "Done.", "content": content}}
     if open_:
         if name == "Ready":

@@ -11,7 +11,7 @@ from fastapi.sse import ServerSentEvent
 from meterlake.errors import Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from prometheus_client import Gauge
 
@@ -57,9 +57,12 @@ class Streams:
 
 
 async def events(
-    changes: Changes, over: asyncio.Event, text: Callable[[], str]
+    changes: Changes, over: asyncio.Event, text: Callable[[], str], may: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Yield ``text`` (worked out in a thread) as it is, and again whenever it has changed, until ``over``."""
+    """Yield ``text`` (worked out in a thread) as it is, and again whenever it has changed, until ``over``.
+
+    It ends too when who asked ``may`` not any more.
+    """
     watch = cast("AsyncGenerator[int]", changes.watch(GAP_S))
     ended = asyncio.ensure_future(over.wait())
     last: str | None = None
@@ -74,6 +77,8 @@ async def events(
             now = await run_sync(text)
             if now != last:
                 last = now
+                if not await may():
+                    return
                 yield ServerSentEvent(raw_data=now.rstrip("\n"), event="state", id=str(epoch))
     finally:
         ended.cancel()

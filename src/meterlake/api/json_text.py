@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 65_536
 """Rows that become text at once."""
 
-CELLS: Final = ("start", "seconds", "amount", "filled", "expected")
-"""Columns of a listing beside its qualities."""
+CELLS: Final = ("start", "seconds", "amount", "filled", "expected", "quality", "estimated")
+"""Columns of a listing; of the last two it has one."""
 
 _ESCAPED: Final = r'["\\\x00-\x1f]'
 
@@ -112,11 +112,7 @@ def _history(answer: History) -> Iterator[str]:
     for at, listing in enumerate(answer.listings):
         if at:
             yield ", "
-        empty = replace(
-            listing, **{name: getattr(listing, name)[:0] for name in CELLS},
-            quality=None if listing.quality is None else listing.quality[:0],
-        )  # fmt: skip
-        head = replace(answer, listings=(empty,)).to_json()
+        head = replace(answer, listings=(_part(listing, slice(0)),)).to_json()
         yield from _around(head, _listed(listing, answer.zone))
     if many:
         yield "]"
@@ -126,10 +122,14 @@ def _listed(listing: Listing, zone: str) -> Iterator[str]:
     from meterlake.api.listing_text import rows_text
 
     for low in range(0, len(listing.start), ROWS_AT_ONCE):
-        some = slice(low, low + ROWS_AT_ONCE)
-        cells = {name: getattr(listing, name)[some] for name in CELLS}
-        quality = None if listing.quality is None else listing.quality[some]
-        yield rows_text(replace(listing, **cells, quality=quality), zone).decode()
+        yield rows_text(_part(listing, slice(low, low + ROWS_AT_ONCE)), zone).decode()
+
+
+def _part(listing: Listing, some: slice) -> Listing:
+    """Some rows of a listing."""
+    own = ((name, getattr(listing, name)) for name in CELLS)
+    cells: dict[str, Any] = {name: None if held is None else held[some] for name, held in own}
+    return replace(listing, **cells)
 
 
 def _spliced(head: dict[str, Any], rows: pa.Table, zone: str) -> Iterator[str]:

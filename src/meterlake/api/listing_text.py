@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Bytes = npt.NDArray[np.uint8]
 
-ROW_BYTES: Final = 192
+ROW_BYTES: Final = 256
 """A row takes at most so many."""
 
 
@@ -27,6 +27,7 @@ def _bytes(text: str) -> Bytes:
 
 _START, _SECONDS, _VALUE, _NULL = map(_bytes, (', {"start": "', '", "seconds": ', ', "value": ', "null"))
 _QUALITY, _FILLED, _EXPECTED = map(_bytes, (', "quality": "', ', "filled": ', ', "expected": '))
+_ESTIMATED = _bytes(', "estimated": ')
 _NAMES: Final[Bytes] = np.zeros((len(QUALITY_NAMES), 1 + max(map(len, QUALITY_NAMES))), np.uint8)
 """By code: the length of the name, then the name."""
 for _code, _name in enumerate(QUALITY_NAMES):
@@ -43,7 +44,8 @@ def rows_text(listing: Listing, zone: str) -> bytes:
     quality = np.zeros(0, np.uint8) if listing.quality is None else np.ascontiguousarray(listing.quality)
     size = _write(
         out, local, local - listing.start, zone == "UTC", np.asarray(listing.seconds, np.int64), listing.amount,
-        np.asarray(listing.filled, np.int64), np.asarray(listing.expected, np.int64), quality, _NAMES,
+        np.asarray(listing.filled, np.int64), np.asarray(listing.expected, np.int64),
+        np.asarray(() if listing.estimated is None else listing.estimated, np.int64), quality, _NAMES,
     )  # fmt: skip
     return out[2:size].tobytes()
 
@@ -126,7 +128,7 @@ def _moment(out: Bytes, at: int, local: int, shift: int, utc: bool) -> int:  # n
 @njit(nogil=True, cache=True, error_model="numpy")  # pragma: no cover - compiled
 def _write(  # noqa: PLR0913 - compiled
     out: Bytes, local: Row, shift: Row, utc: bool, seconds: Row, amount: Row, filled: Row, expected: Row,  # noqa: FBT001
-    quality: Row, names: Bytes,
+    estimated: Row, quality: Row, names: Bytes,
 ) -> int:  # fmt: skip
     at = 0
     for i in range(len(local)):
@@ -147,6 +149,8 @@ def _write(  # noqa: PLR0913 - compiled
             at = _digits(out, at, filled[i], 1)
             at = _put(out, at, _EXPECTED)
             at = _digits(out, at, expected[i], 1)
+            at = _put(out, at, _ESTIMATED)
+            at = _digits(out, at, estimated[i], 1)
         out[at] = 125
         at += 1
     return at

@@ -17,6 +17,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 
 from meterlake.api.described import answers
 from meterlake.api.events import events
+from meterlake.api.held import now_there
 from meterlake.api.json_text import pieces
 from meterlake.api.meters import Word  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.negotiate import has_it, rendered, unchanged
@@ -54,7 +55,8 @@ def shown(table: pa.Table) -> pa.Table:
         elif name == "amount":
             columns |= {"value": decimals(cells.to_numpy()), "amount": cells}
         elif name in AMOUNTS:
-            columns[name] = decimals(cells.to_numpy())
+            known = cells.is_valid().to_numpy()
+            columns[name] = decimals(cells.fill_null(0).to_numpy(), known)
         elif name == "quality":
             columns[name] = QUALITIES.take(pa.array(cells.to_numpy().astype(np.int64)))
         elif name == "channel":
@@ -90,7 +92,7 @@ def told(table: pa.Table) -> list[dict[str, Any]]:
             unit = 1_000_000 // MOMENTS[name]
             values = [text_of(value // unit, "UTC") if value else None for value in values]
         elif name == "amount" or name in AMOUNTS:
-            values = [Exact(value) for value in values]
+            values = [None if value is None else Exact(value) for value in values]
         elif name == "quality":
             values = [QUALITY_NAMES[code] for code in values]
         columns["value" if name == "amount" else NAMES.get(name, name)] = values
@@ -131,6 +133,14 @@ def _meter(asked: Asked, id_: str, seconds: int) -> MeterNow:
 
         values = METER_SCHEMA.empty_table()
     return MeterNow(id_, values, live.recent(id_, now, seconds))
+
+
+def _point(asked: Asked, id_: str, seconds: int) -> MeterNow:
+    from meterlake.api.together import together
+
+    now = int(time.time())
+    there = now_there(asked.node.lake.registry, id_, asked.within(id_), now)
+    return MeterNow(id_, *together(asked.node.live, there, now, seconds))
 
 
 def _regions(asked: Asked) -> Rows:
@@ -189,12 +199,18 @@ async def _found(asked: Follows, id: str) -> None:  # noqa: A002 - as the route 
     await run_sync(_meter, asked, id, 0)
 
 
+async def _found_point(asked: Follows, id: str) -> None:  # noqa: A002 - as the route calls it
+    from anyio.to_thread import run_sync
+
+    await run_sync(asked.visible, id, "service_point")
+
+
 Following = Annotated[asyncio.Event, Depends(_following)]
 Watching = Annotated[asyncio.Event, Depends(_watching)]
 
 
 def _events(asked: Asked, over: asyncio.Event, make: Callable[[], Any]) -> AsyncIterator[ServerSentEvent]:
-    return events(asked.node.changes, over, lambda: "".join(pieces(make())))
+    return events(asked.node.changes, over, lambda: "".join(pieces(make())), asked.still)
 
 
 @router.get("/meters/{id}", summary="A meter now", responses=answers("LiveMeter"))
@@ -202,6 +218,13 @@ async def meter(asked: Reads, id: str, seconds: Seconds = HOUR_S) -> Response:  
     """Return how a meter stands by channel, and its latest readings."""
     asked.visible(id, "meter")
     return await asked.work(lambda: _answered(asked, lambda: _meter(asked, id, seconds)))
+
+
+@router.get("/service-points/{id}", summary="A service point now", responses=answers("LiveMeter"))
+def point(asked: Reads, id: str, seconds: Seconds = HOUR_S) -> Response:  # noqa: A002 - as the route calls it
+    """Return how the meters that are there now stand together by channel, and their latest readings."""
+    asked.visible(id, "service_point")
+    return _answered(asked, lambda: _point(asked, id, seconds))
 
 
 @router.get("/regions", summary="Regions now", responses=answers("Values"))
@@ -234,6 +257,21 @@ async def meter_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what `/v1/live/meters/{id}` answers, now and whenever it has changed."""
     async for event in _events(asked, over, lambda: _meter(asked, id, seconds)):
+        yield event
+
+
+@router.get(
+    "/service-points/{id}/events", summary="Follow a service point", response_class=EventSourceResponse,
+    responses=answers("Events", stream=True), dependencies=[Depends(_found_point)],
+)  # fmt: skip
+async def point_events(
+    asked: Follows,
+    over: Following,
+    id: str,  # noqa: A002 - as the route calls it
+    seconds: Seconds = HOUR_S,
+) -> AsyncIterator[ServerSentEvent]:
+    """Send what `/v1/live/service-points/{id}` answers, now and whenever it has changed."""
+    async for event in _events(asked, over, lambda: _point(asked, id, seconds)):
         yield event
 
 

@@ -119,17 +119,19 @@ def meter(asked: Reads, id: str) -> Response:  # noqa: A002 - as the route calls
 
 @router.get("/service-points/{id}", summary="Show a service point", responses=answers("ServicePoint"))
 def service_point(asked: Reads, id: str) -> Response:  # noqa: A002 - as the route calls it
-    """Return a service point with the meters that were there."""
+    """Return a service point with the meters that were there; to a customer, as it was in their time."""
 
     def make() -> One:
-        found = asked.served.roster.lists().point(id)
-        stays = asked.node.lake.registry.installations(id).to_pylist()
-        there = [stay for stay in stays if stay["service_point_id"] == id]
-        own = asked.key.meters
+        lists, within = asked.served.roster.lists(), asked.within(id)
+        found = lists.point(id) if within is None else lists.held_point(id, within)
+        there, own = asked.stays(id), asked.key.meters
         if found is None or (
-            own is not None and not (there and own.issuperset(s["meter_id"] for s in there))
+            within is None
+            and own is not None
+            and not (there and own.issuperset(s["meter_id"] for s in there))
         ):
             raise unknown(id, "service_point")
+        asked.looked(id, "service_point")
         told = [{name: stay[name] for name in ("meter_id", "from", "to")} for stay in there]
         return One(found | {"meters": told})
 
@@ -158,8 +160,9 @@ def _asks(kind: str, name: str) -> None:
         def make() -> Any:
             check_history(asked, id, kind, (from_, to), how)
             return asked.node.lake.history(
-                id, from_, to, channel=channel, step=how[0], gaps=how[1], zone=zone, kind=kind, as_of=as_of
-            )
+                id, from_, to, channel=channel, step=how[0], gaps=how[1], zone=zone, kind=kind, as_of=as_of,
+                within=asked.within(id),
+            )  # fmt: skip
 
         return await asked.work(lambda: _of_id(asked, id, kind, channel, make))
 
@@ -171,7 +174,7 @@ def _asks(kind: str, name: str) -> None:
         lake = asked.node.lake
         named = [word.strip() for word in (ranges or RANGES).split(",") if word.strip()][:MANY_RANGES]
         return await asked.work(lambda: _of_id(asked, id, kind, None, lambda: lake.usage(
-            id, until=until, ranges=named, zone=zone, kind=kind, as_of=as_of
+            id, until=until, ranges=named, zone=zone, kind=kind, as_of=as_of, within=asked.within(id)
         )))  # fmt: skip
 
     said = kind.replace("_", " ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+RING_S: Final = 64
+"""Seconds of which the counts are kept."""
 
 _OF_NODE: Final = (
     ("meterlake_ready", "Whether batches are accepted.", lambda told: float(bool(told["ready"]))),
@@ -50,6 +53,29 @@ class _OfNode:
             )
 
 
+class Rates:
+    """How many came in each of the last seconds. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = Lock()
+        self._second, self._counts = [0] * RING_S, [0] * RING_S
+
+    def add(self, n: int, now_s: int) -> None:
+        """Count ``n`` more in the second ``now_s``."""
+        at = now_s % RING_S
+        with self._lock:
+            if self._second[at] != now_s:
+                self._second[at], self._counts[at] = now_s, 0
+            self._counts[at] += n
+
+    def last(self, seconds: int, now_s: int) -> list[int]:
+        """Return the counts of the ``seconds`` whole seconds before ``now_s``, the oldest first."""
+        with self._lock:
+            held = dict(zip(self._second, self._counts, strict=True))
+        return [held.get(second, 0) for second in range(now_s - seconds, now_s)]
+
+
 class Figures:
     """What a server counts."""
 
@@ -70,6 +96,8 @@ class Figures:
             "meterlake_request_seconds", "Requests by route and status.", ["method", "route", "status"],
             buckets=SECONDS, registry=self._registry,
         )  # fmt: skip
+        self.rates = Rates()
+        """Readings accepted by second."""
         self.streams = Gauge(
             "meterlake_event_streams", "Event streams that are open.", registry=self._registry
         )
@@ -83,6 +111,7 @@ class Figures:
         }
         for outcome, n in outcomes.items():
             self._readings.labels(outcome).inc(n)
+        self.rates.add(receipt.accepted, int(time.time()))
         self._batches.labels("repeated" if receipt.replayed else "new").inc()
         self._bytes.inc(size)
 

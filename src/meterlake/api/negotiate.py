@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +17,19 @@ from meterlake.output import text_columns
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from starlette.requests import Request
+
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
-FORMS: Final = (JSON, CSV, ARROW)
-TYPES: Final = {JSON: JSON, CSV: "text/csv; charset=utf-8", ARROW: ARROW}
+PARQUET: Final = "application/vnd.apache.parquet"
+FORMS: Final = (JSON, CSV, ARROW, PARQUET)
+TYPES: Final = {JSON: JSON, CSV: "text/csv; charset=utf-8", ARROW: ARROW, PARQUET: PARQUET}
+NAMED: Final = {"json": JSON, "csv": CSV, "arrow": ARROW, "parquet": PARQUET}
+"""Forms by what the parameter ``form`` calls them, which is the ending of the file too."""
+NAME_MAX: Final = 120
 
-KEPT: Final = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+KEPT: Final = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
 def form_of(accept: str | None) -> str:
@@ -71,7 +78,7 @@ def rendered(answer: Any, form: str, headers: Mapping[str, str]) -> Response:
         rows = _rows_of_json(answer)
     else:
         table = answer.to_arrow()
-        rows, parts = len(table), (_csv if form == CSV else _arrow)(table)
+        rows, parts = len(table), _WRITERS[form](table)
     if rows > ROWS_AT_ONCE:
         return StreamingResponse(parts, headers=said, media_type=TYPES[form])
     return Response(b"".join(parts), headers=said, media_type=TYPES[form])
@@ -101,6 +108,27 @@ def _arrow(table: pa.Table) -> Iterator[bytes]:
             sink.seek(0)
             sink.truncate()
     yield sink.getvalue()
+
+
+def _parquet(table: pa.Table) -> Iterator[bytes]:
+    import pyarrow.parquet as pq
+
+    sink = BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    yield sink.getvalue()
+
+
+_WRITERS: Final = {CSV: _csv, ARROW: _arrow, PARQUET: _parquet}
+
+
+def attachment(request: Request, form: str) -> dict[str, str]:
+    """Header that makes an answer a file, named after what was asked, in characters that every system takes."""
+    route, query = request.url.path.rpartition("/")[2], request.query_params
+    told = [*request.path_params.values(), route, query.get("from"), query.get("to")]
+    words = (re.sub(r"[^A-Za-z0-9-]+", "_", str(word)).strip("_-") for word in dict.fromkeys(told) if word)
+    name = "-".join(word for word in words if word)[:NAME_MAX] or "answer"
+    ending = next(word for word, media in NAMED.items() if media == form)
+    return {"Content-Disposition": f'attachment; filename="{name}.{ending}"'}
 
 
 def has_it(tag: str, if_none_match: str | None) -> bool:

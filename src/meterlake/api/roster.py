@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterlake.api.held import moment, parts, span_of
 from meterlake.errors import Invalid
 from meterlake.readings import channel_family
 from meterlake.registry import CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from meterlake.api.held import Span
     from meterlake.keys import ApiKey
     from meterlake.ports import Registry
 
@@ -122,6 +124,11 @@ class Lists:
         return _newest(self._points, "service_point_id")
 
     @cached_property
+    def _dated(self) -> pa.Table:
+        """All rows of each service point, by id and as they follow one another."""
+        return _ordered(self._points, "service_point_id")
+
+    @cached_property
     def _place(self) -> pa.Array:
         """Row of ``points`` of each of ``meters``."""
         return _whole(
@@ -133,8 +140,9 @@ class Lists:
     ) -> tuple[pa.Table, str | None]:
         """Return up to ``limit`` meters (METER_COLUMNS) after an id, and the last id where there are more."""
         own = None if key.meters is None else pa.array(sorted(key.meters), pa.string())
+        listed = self.meters if key.meters != frozenset() else self.meters.slice(0, 0)
         pages = _found(
-            self.meters, "meter_id", after, limit, lambda low, rows: self._meter_hits(search, own, low, rows)
+            listed, "meter_id", after, limit, lambda low, rows: self._meter_hits(search, own, low, rows)
         )
         at = [np.arange(low, low + len(hits))[hits] for low, hits in pages]
         chosen = np.concatenate([np.empty(0, np.int64), *at])[: limit + 1]
@@ -159,6 +167,8 @@ class Lists:
         self, search: Search, key: ApiKey, after: str | None, limit: int
     ) -> tuple[pa.Table, str | None]:
         """Return up to ``limit`` service points (POINT_COLUMNS) after an id, and the last id where there are more."""
+        if key.holds is not None:
+            return self._held_page(search, key.holds, after, limit)
         own = None if key.meters is None else self._kept(("own", key.meters), lambda: self._owned(key))
         with_channel = None
         if search.channel is not None:
@@ -171,11 +181,42 @@ class Lists:
                 masks.append(pc.is_in(rows["service_point_id"], value_set=with_channel))
             return _all([*masks, *_by_place(rows, search)])
 
-        pages = _found(self.points, "service_point_id", after, limit, hits)
-        at = [np.arange(low, low + len(mask))[mask] for low, mask in pages]
-        chosen = np.concatenate([np.empty(0, np.int64), *at])[: limit + 1]
-        rows = self.points.take(pa.array(chosen[:limit])).select(POINT_COLUMNS)
-        return rows, _last(rows, "service_point_id", more=len(chosen) > limit)
+        return _points_page(self.points, hits, after, limit)
+
+    def _held_page(
+        self, search: Search, holds: Mapping[str, tuple[Span, ...]], after: str | None, limit: int
+    ) -> tuple[pa.Table, str | None]:
+        """`points_page` of a customer: their service points, each as it was in their time."""
+        key = tuple(sorted(holds.items()))
+
+        def every() -> pa.Table:
+            found = (self.held_point(id_, within) for id_, within in key)
+            return pa.Table.from_pylist(
+                [row for row in found if row is not None], self._points.select(POINT_COLUMNS).schema
+            )
+
+        own = self._kept(("held", key), every)
+        with_channel = None
+        if search.channel is not None:
+            channel = search.channel if channel_family(search.channel) else ""
+            with_channel = self._kept(("held", key, channel), lambda: self._held_with(channel, holds))
+
+        def hits(_: int, rows: pa.Table) -> pa.Array | None:
+            masks = _by_id(rows["service_point_id"], search, with_channel)
+            return _all([*masks, *_by_place(rows, search)])
+
+        return _points_page(own, hits, after, limit)
+
+    def _held_with(self, channel: str, holds: Mapping[str, tuple[Span, ...]]) -> pa.Array:
+        """Service points that had a meter of a channel in the time for which they are held."""
+        there = pc.is_in(self._meters["service_point_id"], value_set=pa.array(sorted(holds), pa.string()))
+        rows = self._meters.filter(pc.and_(there, _has_channel(self._meters["channels"], channel)))
+        own = [
+            row["service_point_id"]
+            for row in rows.select(["service_point_id", "from", "to"]).to_pylist()
+            if parts(span_of(row), holds[row["service_point_id"]])
+        ]
+        return pa.array(sorted(set(own)), pa.string())
 
     def meter(self, id_: str) -> dict[str, Any] | None:
         """Return a meter with its stays; None where it is not registered."""
@@ -195,7 +236,28 @@ class Lists:
         row: dict[str, Any] = self.points.slice(at, 1).select(POINT_COLUMNS).to_pylist()[0]
         return row
 
-    def _kept(self, key: Any, make: Any) -> pa.Array:
+    def held_point(self, id_: str, within: Sequence[Span]) -> dict[str, Any] | None:
+        """Return a service point as its customer of some times knows it; None where there is none."""
+        ids = _whole(self._dated["service_point_id"])
+        low, high = _run_of(ids, id_)
+        rows: list[dict[str, Any]] = self._dated.slice(low, high - low).select(POINT_COLUMNS).to_pylist()
+        for row in reversed(rows):
+            own = parts(span_of(row), within)
+            if own:
+                mine = {"from": moment(own[0][0]), "to": moment(own[-1][1])}
+                told: dict[str, Any] = row | mine | {"feeder": None, "transformer": None}
+                return told
+        return None
+
+    def terms(self, id_: str) -> list[dict[str, Any]]:
+        """Return from when to when a service point had which tariff."""
+        low, high = _run_of(_whole(self._dated["service_point_id"]), id_)
+        rows: list[dict[str, Any]] = (
+            self._dated.slice(low, high - low).select(["from", "to", "tariff"]).to_pylist()
+        )
+        return rows
+
+    def _kept(self, key: Any, make: Any) -> Any:
         with self._lock:
             if key in self._sets:
                 return self._sets[key]
@@ -230,14 +292,37 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _newest(rows: pa.Table, key: str) -> pa.Table:
     """The last row of each id, by rising id; rows of one id follow one another already."""
-    rows = rows.drop_columns([name for name in ("extra", "customer_id") if name in rows.column_names])
+    rows = _ordered(rows, key)
     ids = _whole(rows[key])
-    if not pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py() and len(ids) > 1:
-        order = pa.table({"id": ids, "at": pa.array(np.arange(len(ids)))})
-        at = pc.sort_indices(order, [("id", "ascending"), ("at", "ascending")])
-        rows, ids = rows.take(at), ids.take(at)
     last = np.append(pc.not_equal(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False), values=True)[: len(ids)]
     return (rows if last.all() else rows.filter(pa.array(last))).combine_chunks()
+
+
+def _ordered(rows: pa.Table, key: str) -> pa.Table:
+    """Rows by rising id, those of one id as they are."""
+    rows = rows.drop_columns([name for name in ("extra", "customer_id") if name in rows.column_names])
+    ids = _whole(rows[key])
+    if len(ids) < 2 or pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py():
+        return rows
+    order = pa.table({"id": ids, "at": pa.array(np.arange(len(ids)))})
+    return rows.take(pc.sort_indices(order, [("id", "ascending"), ("at", "ascending")]))
+
+
+def _points_page(points: pa.Table, hits: Any, after: str | None, limit: int) -> tuple[pa.Table, str | None]:
+    pages = _found(points, "service_point_id", after, limit, hits)
+    at = [np.arange(low, low + len(mask))[mask] for low, mask in pages]
+    chosen = np.concatenate([np.empty(0, np.int64), *at])[: limit + 1]
+    rows = points.take(pa.array(chosen[:limit])).select(POINT_COLUMNS)
+    return rows, _last(rows, "service_point_id", more=len(chosen) > limit)
+
+
+def _run_of(ids: pa.Array, id_: str) -> tuple[int, int]:
+    """First row of an id and the one after its last."""
+    at = range(len(ids))
+    low, high = (
+        side(at, id_, key=lambda i: ids[i].as_py()) for side in (bisect.bisect_left, bisect.bisect_right)
+    )
+    return low, high
 
 
 def _found(rows: pa.Table, key: str, after: str | None, limit: int, hits: Any) -> Iterator[tuple[int, Any]]:

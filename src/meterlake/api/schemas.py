@@ -34,6 +34,11 @@ def _page(items: dict[str, Any]) -> dict[str, Any]:
     return _object({"items": _list(items), "next": {**_MAYBE, "description": "Cursor of the next page."}})
 
 
+def _later(properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe what is null until it was worked out for the first time."""
+    return {"oneOf": [{"type": "null"}, _object(properties)]}
+
+
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -56,8 +61,9 @@ _POINT: Final = {
 _VALUE: Final = _object(
     {
         "start": _MOMENT, "seconds": _WHOLE, "value": _AMOUNT, "quality": _QUALITY, "filled": _WHOLE, "expected": _WHOLE,
+        "estimated": {**_WHOLE, "description": "Of the filled slots those that are estimated."},
     },
-    "quality", "filled", "expected",
+    "quality", "filled", "expected", "estimated",
 )  # fmt: skip
 _HISTORY: Final = _object(
     {
@@ -76,6 +82,13 @@ _READING: Final = _object(
 _DEFAULTS: Final = {
     "type": "object",
     "properties": {"channel": _TEXT, "seconds": _WHOLE, "unit": _TEXT, "quality": _QUALITY},
+}
+
+_MONEY: Final = {
+    "use": {**_MAYBE, "description": "For what was used, an exact decimal in the currency."},
+    "standing": {**_MAYBE, "description": "For the days that began."},
+    "cost": {**_MAYBE, "description": "Both together."},
+    "estimated": {**_MAYBE, "description": "Of `use`, what rests on estimated readings."},
 }
 
 SCHEMAS: Final[dict[str, Any]] = {
@@ -125,6 +138,85 @@ SCHEMAS: Final[dict[str, Any]] = {
                     }
                 ),
             },
+        }
+    ),
+    "Neighbours": _object(
+        {
+            "id": _TEXT, "channel": _TEXT, "unit": _TEXT, "zone": _TEXT, "step": _TEXT, "from": _MOMENT, "to": _MOMENT,
+            "suppressed": {"type": "boolean"},
+            "group": {
+                "oneOf": [
+                    {"type": "null"},
+                    _object({"class": _MAYBE, "region": _TEXT, "members": {**_WHOLE, "description": "Other homes."}}),
+                ]
+            },
+            "values": _list(_object({"start": _MOMENT, "seconds": _WHOLE, "own": _AMOUNT, "group_mean": _AMOUNT})),
+        }
+    ),
+    "Costs": _object(
+        {
+            "id": _TEXT, "zone": _TEXT, "from": _MOMENT, "to": _MOMENT, "version": _WHOLE, "tariffs": _list(_TEXT),
+            "currency": {**_MAYBE, "description": "Null where no tariff is known; then no sum is."}, **_MONEY,
+            "channels": {
+                "type": "object",
+                "additionalProperties": _object(
+                    {
+                        "unit": _TEXT, "value": _AMOUNT, **_MONEY,
+                        "unpriced": {**_NUMBER, "description": "What has no price, in `unit`."},
+                        "passport": _ref("Passport"),
+                    }
+                ),
+            },
+        }
+    ),
+    "Silent": _object(
+        {
+            "at": _MOMENT, "meters": {**_WHOLE, "description": "Installed now."},
+            "total": {**_WHOLE, "description": "Silent as asked."},
+            "items": _list(
+                _object(
+                    {
+                        "meter_id": _TEXT, "service_point_id": _MAYBE, "class": _MAYBE, "geohash": _MAYBE,
+                        "zone": _MAYBE, "channels": _list(_TEXT),
+                        "newest": {**_MAYBE, "description": "End of the newest interval; null: none ever came."},
+                        "silent_s": {"type": ["integer", "null"], "description": "Null: nobody knows since when."},
+                    }
+                )
+            ),
+            "next": {**_MAYBE, "description": "Cursor of the next page."},
+        }
+    ),
+    "Pulse": _object(
+        {
+            "at": _MOMENT, "zone": _TEXT, "ready": {"type": "boolean"}, "trouble": _list(_TEXT),
+            "accepted": _object(
+                {
+                    "last_10_s": {**_NUMBER, "description": "Readings a second."},
+                    "last_60_s": _NUMBER,
+                    "seconds": {**_list(_WHOLE), "description": "Readings of each of the last 60 seconds."},
+                }
+            ),
+            "newest_received_at": _MAYBE,
+            "freshness_s": {"type": ["number", "null"], "description": "Since the newest reading came."},
+            "waiting": _object({"batches": _WHOLE, "bytes": _WHOLE}),
+            "quarantine": _later({"today": _WHOLE, "total": _WHOLE}),
+            "completeness": _later(
+                {
+                    "at": _MOMENT, "from": _MOMENT,
+                    "share": {"type": ["number", "null"], "description": "Of the time that is due, what came."},
+                    "channels": _list(
+                        _object(
+                            {
+                                "channel": _TEXT, "expected": _WHOLE, "filled": _WHOLE, "share": _NUMBER,
+                                "longest_s": {**_WHOLE, "description": "Longest interval of today, in seconds."},
+                            }
+                        )
+                    ),
+                }
+            ),
+            "silent": _later(
+                {"meters": _WHOLE, "never": _WHOLE, "over": _list(_object({"seconds": _WHOLE, "meters": _WHOLE}))}
+            ),
         }
     ),
     "Values": _object({"values": _list({"type": "object"})}),

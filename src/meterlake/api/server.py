@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from meterlake.api.app import make_app
 from meterlake.errors import MeterlakeError
 from meterlake.logs import log
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
+    from fastapi import FastAPI
+
     from meterlake.api.limits import ApiLimits
-    from meterlake.node import Node
-    from meterlake.ports import Keys
 
 BACKLOG: Final = 2048
 SWITCH_S: Final = 0.0005
@@ -123,10 +122,9 @@ def url_of(socket: sockets.socket) -> str:
 
 
 def server_of(
-    node: Node, keys: Keys, limits: ApiLimits, socket: sockets.socket, ready: Callable[[str], Any]
+    app: FastAPI, limits: ApiLimits, socket: sockets.socket, ready: Callable[[str], Any]
 ) -> uvicorn.Server:
-    """Return the server of a node that was started; ``ready`` is told the address once it answers."""
-    app = make_app(node, keys, limits)
+    """Return the server of an app; ``ready`` is told the address once it answers."""
     config = uvicorn.Config(
         app, loop="uvloop", http=type("Prompt", (_Prompt,), {"headers_s": limits.headers_s}), ws="none", lifespan="off", access_log=False, log_config=None,
         server_header=False, proxy_headers=False, limit_concurrency=limits.connections,
@@ -135,11 +133,9 @@ def server_of(
     return _Server(config, lambda: ready(url_of(socket)), app.state.served.streams.close)
 
 
-def run(
-    node: Node, keys: Keys, limits: ApiLimits, socket: sockets.socket, ready: Callable[[str], Any]
-) -> None:
-    """Serve a node that was started, until SIGINT or SIGTERM."""
-    server = server_of(node, keys, limits, socket, ready)
+def run(app: FastAPI, limits: ApiLimits, socket: sockets.socket, ready: Callable[[str], Any]) -> None:
+    """Serve an app, whose node was started, until SIGINT or SIGTERM."""
+    server = server_of(app, limits, socket, ready)
     sys.setswitchinterval(SWITCH_S)
     gc.freeze()
     gc.set_threshold(GARBAGE)

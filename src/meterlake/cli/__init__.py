@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from meterlake import __version__
-from meterlake.cli import ask, bring, night, play, serve, tend
+from meterlake.cli import ask, bring, night, play, serve, tend, users
 from meterlake.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ app.add_typer(
     bring.registry_commands, name="registry", help="Customers, service points and meters, in and out."
 )
 app.add_typer(serve.keys_commands, name="keys", help="Keys of those who may ask and send.")
+app.add_typer(users.users_commands, name="users", help="Accounts of the people who sign in.")
 
 
 def _version(wanted: bool) -> None:

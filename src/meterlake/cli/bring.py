@@ -239,10 +239,15 @@ def demo(
     folder: Annotated[
         str, typer.Option("--folder", metavar="FOLDER", help="Where everything goes.")
     ] = "./demo-lake",
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65_535, help="Where the pages are; 0: any free one."),
+    ] = 8080,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="End after the questions.")] = False,
 ) -> None:
-    """Simulate a town, load it and ask about it: what `make demo` runs."""
+    """Simulate a town, load it, ask about it and serve it with live meters until Ctrl-C: what `make demo` runs."""
     from pathlib import Path
 
-    from meterlake.demo import run
+    from meterlake.demo.tour import run
 
-    run(Path(folder), size)
+    run(Path(folder), size, port=None if no_serve else port)

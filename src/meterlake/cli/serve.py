@@ -25,13 +25,14 @@ def serve(
     lake: Lake = None,
     registry: Registry = None,
 ) -> None:
-    """Serve a lake over HTTP: readings in, answers out, sealing and the nightly batch; until Ctrl-C or SIGTERM."""
+    """Serve a lake: pages, readings in, answers out, sealing and the nightly batch; until Ctrl-C or SIGTERM."""
     import os
 
     from meterlake.api.limits import ApiLimits
     from meterlake.api.server import listen, run
-    from meterlake.app import keys_of, open_node
+    from meterlake.app import keys_of, open_node, people_of
     from meterlake.node_settings import settings_from
+    from meterlake.web.app import make_web
 
     settings, limits = settings_of(context, lake, registry), ApiLimits()
     told = settings_from(os.environ)
@@ -44,18 +45,14 @@ def serve(
     with listen(host, port) as socket:
         node = open_node(settings.lake, settings.registry, told)
         node.start()
+        desk = people_of(node.lake.registry)
         try:
-            keys = keys_of(node.lake.registry)
+            app = make_web(node, keys_of(node.lake.registry), desk, limits)
             for name, value in (told.told() | limits.told()).items():
                 typer.echo(f"{name}={value}", err=True)
-            run(
-                node,
-                keys,
-                limits,
-                socket,
-                lambda url: _say(f"Meterlake serves {node.lake.lake.url} at {url}"),
-            )
+            run(app, limits, socket, lambda url: _say(f"Meterlake serves {node.lake.lake.url} at {url}"))
         finally:
+            desk.stop()
             node.stop()
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from meterlake.blocks import sort_blocks
 from meterlake.intervals import DAY_S, HOUR_S
-from meterlake.live import kernel, routing, views
+from meterlake.live import phases, routing, views
 from meterlake.live.checkpoint import Saver, load
 from meterlake.live.cut import Applied, Cut, EntryNote
 from meterlake.live.late import LateBatch, filled, late_rows, late_rows_of
@@ -24,8 +24,7 @@ from meterlake.live.planes import Plane, has_plane
 from meterlake.live.senders import Deliveries, Landed
 from meterlake.live.sets import OpenSet, Pieces
 from meterlake.live.tables import NO_BLOCKS, NONE_LOST, Copy, few_tables, tables_of
-from meterlake.merge import Pile
-from meterlake.strips import Kinds, Strips
+from meterlake.strips import Strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,28 +175,7 @@ class Live:
 
     def phases_clash(self, strips: Strips, kinds: Sequence[Kind]) -> Bools:
         """Which strips lie beside the phase of their row; of unknown rows, beside that of most of these strips."""
-        clash, known = np.zeros(len(strips), bool), np.zeros(len(strips), bool)
-        if not len(strips):
-            return clash
-        odd = False
-        with self.lock:
-            plane = np.array(
-                [self.plane_of.get((kind.channel, kind.interval_s), -1) for kind in kinds], np.int64
-            )
-            mine = plane[strips.kind]
-            for p in np.unique(mine).tolist():
-                if p >= 0:
-                    one = self.planes[p]
-                    odd |= kernel.clashes(
-                        strips.meter, strips.start, mine == p, one.interval_s,
-                        one.row_of, one.rows.data, clash, known,
-                    )  # fmt: skip
-        if not odd and (mine >= 0).all():
-            return clash
-        numbered = Kinds()
-        numbered.table.extend(kinds)
-        beside = Pile(strips, numbered, self.ids.texts(), frozenset()).off_grid()
-        return np.where(known, clash, beside)
+        return phases.clash(self, strips, kinds)
 
     # -- what is held, for questions -----------------------------------------------------------------------
 
@@ -464,6 +442,11 @@ class Live:
         """
         with self.lock:
             return views.top(self, n, channel, now_s)
+
+    def newest(self, known: views.Newest = views.NOTHING) -> views.Newest:
+        """Newest interval of each meter, with what was ``known`` of those that were released since."""
+        with self.lock:
+            return views.newest(self, known)
 
     # -- how much there is ---------------------------------------------------------------------------------
 

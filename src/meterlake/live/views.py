@@ -6,7 +6,7 @@ Amounts are milli units. Windows end with the newest slot there is and add up th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,19 @@ TOP_SCHEMA: Final = pa.schema(
         pa.field("start", pa.int64()),
     ]
 )
+
+
+class Newest(NamedTuple):
+    """What the newest interval of each meter is, as far as it was ever live here."""
+
+    ends: Ints
+    """End (s) by meter code; 0 for none."""
+    epoch: int
+    offset: int
+    """Live epoch and next log offset up to which this counts."""
+
+
+NOTHING: Final = Newest(np.zeros(0, np.int64), -1, -1)
 
 
 def places_of(region: pa.Array, class_: pa.Array) -> tuple[list[tuple[str | None, str | None]], Codes]:
@@ -260,6 +273,29 @@ def _newest_rows(live: Live, number: int, from_s: int) -> tuple[Ints, Ints]:
             )
     start[start < from_s] = 0
     return start, amount
+
+
+def newest(live: Live, known: Newest) -> Newest:
+    """See `Live.newest`."""
+    ends = np.zeros(len(live.place_of), np.int64)
+    ends[: len(known.ends)] = known.ends
+    for number, plane in enumerate(live.planes):
+        rows = plane.rows.view()
+        start = np.where(rows["touched"] > known.epoch, 0, -1)
+        if not start.all():
+            amount = np.zeros(len(rows), np.int64)
+            for one in _sets(live, number):
+                kernel.newest(
+                    one.cells, one.place, 0, len(rows), plane.interval_s, one.start_s, rows, start, amount
+                )
+        found = np.flatnonzero(start > 0)
+        np.maximum.at(ends, plane.meters.view()[found], start[found] + plane.interval_s)
+    for batch in reversed(live.late):
+        if batch.offset < known.offset:
+            break
+        interval = np.array([kind.interval_s for kind in batch.kinds], np.int64)[batch.strips.kind]
+        np.maximum.at(ends, batch.strips.meter, batch.strips.start + batch.strips.count * interval)
+    return Newest(ends, live.epoch, live.offset)
 
 
 def _sums(live: Live, number: int, now_s: int) -> tuple[dict[str, Ints], Ints] | None:

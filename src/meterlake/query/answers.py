@@ -100,6 +100,8 @@ class Listing:
     quality: npt.NDArray[np.uint8] | None
     """Code by value of an interval listing, else None."""
     passport: Passport
+    estimated: Ints | None = None
+    """Of the filled slots those that are estimated; None in an interval listing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -138,12 +140,14 @@ class History(Answer):
             texts_of(listing.start, self.zone), listing.seconds.tolist(), listing.amount.tolist(),
             listing.filled.tolist(), listing.expected.tolist(),
         )  # fmt: skip
-        if listing.quality is None:
+        if listing.estimated is not None:
             return [
                 {"start": start, "seconds": seconds, "value": Exact(amount) if filled else None,
-                 "filled": filled, "expected": expected}
-                for start, seconds, amount, filled, expected in zip(*columns, strict=True)
+                 "filled": filled, "expected": expected, "estimated": estimated}
+                for start, seconds, amount, filled, expected, estimated
+                in zip(*columns, listing.estimated.tolist(), strict=True)
             ]  # fmt: skip
+        assert listing.quality is not None, "an interval listing has qualities"
         return [
             {"start": start, "seconds": seconds, "value": Exact(amount) if filled else None,
              "quality": QUALITY_NAMES[code]}
@@ -167,15 +171,20 @@ class History(Answer):
             "amount": column(pa.int64(), listing.amount, valid),
             "unit": pa.repeat(unit_of(listing.channel), n),
         }
-        if listing.quality is None:
+        if listing.estimated is not None:
             columns |= {
                 "filled": column(pa.int64(), listing.filled),
                 "expected": column(pa.int64(), listing.expected),
+                "estimated": column(pa.int64(), listing.estimated),
             }
-        elif n and (listing.quality == listing.quality[0]).all():
-            columns["quality"] = pa.repeat(QUALITY_NAMES[listing.quality[0]], n)
         else:
-            columns["quality"] = QUALITIES.take(column(pa.uint8(), listing.quality))
+            assert listing.quality is not None, "an interval listing has qualities"
+            same = n and (listing.quality == listing.quality[0]).all()
+            columns["quality"] = (
+                pa.repeat(QUALITY_NAMES[listing.quality[0]], n)
+                if same
+                else QUALITIES.take(column(pa.uint8(), listing.quality))
+            )
         return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
@@ -187,7 +196,7 @@ def nothing(step: str) -> Listing:
     quality = np.empty(0, np.uint8) if step == "interval" else None
     return Listing(
         channel="", start=none, seconds=none, amount=none, filled=none, expected=none, quality=quality,
-        passport=NO_PASSPORT,
+        passport=NO_PASSPORT, estimated=none if quality is None else None,
     )  # fmt: skip
 
 

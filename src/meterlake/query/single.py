@@ -13,6 +13,7 @@ from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S, MINUTE_S
 from meterlake.moments import CLOCK_STEPS, borders
 from meterlake.query.answers import Figure, History, Listing
+from meterlake.query.places import ALWAYS
 from meterlake.query.series import LISTING, ROWS, SLOTS, Ruler, Series, series_of
 from meterlake.slots import local_day
 from meterlake.usage import NO_PASSPORT, Passport, empties
@@ -41,6 +42,8 @@ class Piece(NamedTuple):
     """Seconds for which readings are expected."""
     billing_s: int | None
     """The length that is billed; None: the longest there is."""
+    until: int | None = None
+    """Readings that end later do not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,18 @@ def clip(span: Span, low: int, high: int) -> Span | None:
     return (start, stop) if start < stop else None
 
 
+def held(pieces: Sequence[Piece], within: Sequence[Span]) -> list[Piece]:
+    """Return the parts of ``pieces`` within some times, of which nothing beyond shows."""
+    parts = [(piece, clip(piece.span, *span), span[1]) for piece in pieces for span in within]
+    return [piece._replace(span=part, until=until) for piece, part, until in parts if part is not None]
+
+
+def shown(view: View, pieces: Sequence[Piece], channel: str | None) -> set[str]:
+    """Return the channels, as they are answered, of which ``pieces`` have a reading at all."""
+    found = usage(view, pieces, {"all": (ALWAYS, ALWAYS)}, channel)
+    return {name for name, ranges in found.items() if ranges["all"][0].passport.filled}
+
+
 def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
     """Values of ``pieces`` between two moments, a listing a channel."""
     if asked.gaps not in GAPS:
@@ -83,7 +98,7 @@ def history(view: View, pieces: Sequence[Piece], asked: Asked) -> History:
         marks = borders(asked.zone, asked.step, asked.start, asked.stop)
     need = _need(asked.step, marks)
     found: defaultdict[str, list[Listing]] = defaultdict(list)
-    for piece, series in _series(view, pieces, (asked.start, asked.stop), need):
+    for piece, series in series_within(view, pieces, (asked.start, asked.stop), need):
         name = asked_name(asked.channel, series.channel)
         if name is not None:
             make = _intervals if asked.step == "interval" else _steps
@@ -103,12 +118,25 @@ def _need(step: str, marks: Ints) -> str:
     return ROWS if few else SLOTS
 
 
-def _series(view: View, pieces: Sequence[Piece], span: Span, need: str) -> Iterator[tuple[Piece, Series]]:
+def series_within(
+    view: View, pieces: Sequence[Piece], span: Span, need: str
+) -> Iterator[tuple[Piece, Series]]:
+    """Yield what is needed of every series of ``pieces``, each piece as the part of its span that counts."""
     for piece in pieces:
         own = clip(piece.span, *span)
         if own is not None:
             for series in series_of(view, piece.meter, own, piece.billing_s, need):
-                yield piece._replace(span=own), series
+                last = own[1] if piece.until is None else min(own[1], _whole_until(series, piece.until))
+                if own[0] < last:
+                    yield piece._replace(span=(own[0], last)), series
+
+
+def _whole_until(series: Series, stop: int) -> int:
+    """Start of the first slot that goes on beyond ``stop``, or ``stop``."""
+    units = series.units
+    across = (units.first < stop) & (units.first + units.slots * units.interval > stop)
+    begun = (stop - units.first[across]) % units.interval[across]
+    return stop - int(begun.max(initial=0))
 
 
 def _expected_clips(piece: Piece) -> list[Span]:
@@ -116,14 +144,15 @@ def _expected_clips(piece: Piece) -> list[Span]:
     return [span for span in clips if span is not None]
 
 
-def _ruler(series: Series, piece: Piece, marks: Ints) -> tuple[Ruler, list[Span]]:
+def ruler_of(series: Series, piece: Piece, marks: Ints) -> tuple[Ruler, list[Span]]:
+    """Return a ruler with ``marks`` and the ends of ``piece`` on it, and the times for which readings are expected."""
     clips = _expected_clips(piece)
     edges = [edge for span in (piece.span, *clips) for edge in span]
     inside = np.clip(marks, *piece.span)
     return Ruler(series, np.unique(np.concatenate([inside, edges]))), clips
 
 
-def _figures(ruler: Ruler, clips: Sequence[Span], spans: Sequence[Span]) -> list[tuple[int, Passport]]:
+def measured(ruler: Ruler, clips: Sequence[Span], spans: Sequence[Span]) -> list[tuple[int, Passport]]:
     """Amount and passport of each of ``spans``, whose borders the ruler has."""
     starts, stops = np.array(spans, np.int64).reshape(-1, 2).T
     sums = ruler.between(starts, stops)
@@ -137,7 +166,7 @@ def _figures(ruler: Ruler, clips: Sequence[Span], spans: Sequence[Span]) -> list
 
 
 def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
-    ruler, clips = _ruler(series, piece, marks)
+    ruler, clips = ruler_of(series, piece, marks)
     cells = series.cells
     assert cells is not None, "an interval listing reads slots"
     start, stop = piece.span
@@ -145,11 +174,13 @@ def _intervals(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listi
     cells = cells.where(slice(low, high))
     if not cells.filled.all():
         cells = cells.where(cells.filled)
+    if piece.until is not None:  # of several lengths, a longer one that is not counted is listed too
+        cells = cells.where(cells.start + cells.interval <= piece.until)
     ones = np.ones(len(cells.start), np.int64)
     listing = Listing(
         channel=series.channel, start=cells.start, seconds=cells.interval, amount=cells.amount,
         filled=ones, expected=ones,
-        quality=cells.quality, passport=_figures(ruler, clips, [piece.span])[0][1],
+        quality=cells.quality, passport=measured(ruler, clips, [piece.span])[0][1],
     )  # fmt: skip
     return _with_gaps(listing, series, clips) if asked.gaps == "keep" else listing
 
@@ -174,7 +205,7 @@ def _with_gaps(listing: Listing, series: Series, clips: Sequence[Span]) -> Listi
 
 def _steps(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
     _check_step(series, piece, asked)
-    ruler, clips = _ruler(series, piece, marks)
+    ruler, clips = ruler_of(series, piece, marks)
     inside = np.clip(marks, *piece.span)
     sums = ruler.between(inside[:-1], inside[1:])
     expected = sums.expected
@@ -186,7 +217,8 @@ def _steps(series: Series, piece: Piece, marks: Ints, asked: Asked) -> Listing:
     return Listing(
         channel=series.channel, start=marks[:-1], seconds=np.diff(marks), amount=sums.counts[:, 0],
         filled=sums.counts[:, 1], expected=np.maximum(expected, sums.counts[:, 1]), quality=None,
-        passport=_figures(ruler, clips, [piece.span])[0][1],
+        estimated=sums.counts[:, 3],
+        passport=measured(ruler, clips, [piece.span])[0][1],
     )  # fmt: skip
 
 
@@ -220,6 +252,7 @@ def _joined(name: str, parts: Sequence[Listing]) -> Listing:
             amount=np.sum([part.amount for part in parts], axis=0),
             filled=np.sum([part.filled for part in parts], axis=0),
             expected=np.sum([part.expected for part in parts], axis=0), quality=None, passport=passport,
+            estimated=np.sum([part.estimated for part in parts if part.estimated is not None], axis=0),
         )  # fmt: skip
     start, seconds, amount, filled, expected, quality = (
         np.concatenate([getattr(part, column) for part in parts])
@@ -256,14 +289,14 @@ def usage(
     window = (min(start for start, _ in spans), max(stop for _, stop in spans))
     marks = np.unique(np.array(spans).reshape(-1))
     found: defaultdict[str, dict[Span, tuple[int, Passport]]] = defaultdict(dict)
-    for piece, series in _series(view, pieces, window, ROWS):
+    for piece, series in series_within(view, pieces, window, ROWS):
         name = asked_name(channel, series.channel)
         if name is None:
             continue
-        ruler, clips = _ruler(series, piece, marks)
+        ruler, clips = ruler_of(series, piece, marks)
         sums = found[name]
         parts = {span: part for span in spans if (part := clip(span, *piece.span)) is not None}
-        for span, (more, own) in zip(parts, _figures(ruler, clips, list(parts.values())), strict=True):
+        for span, (more, own) in zip(parts, measured(ruler, clips, list(parts.values())), strict=True):
             amount, passport = sums.get(span, (0, NO_PASSPORT))
             sums[span] = (amount + more, passport + own)
 

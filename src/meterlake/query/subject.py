@@ -140,10 +140,19 @@ class Atlas:
 
 
 def _places(meters: pa.Table, points: pa.Table, keys: Sequence[str], digits: int) -> Places:
-    labels, codes = _labels(points, keys, digits)
-    backwards = points["service_point_id"].combine_chunks()[::-1]  # the last row of a point is its newest
-    at = pc.index_in(meters["service_point_id"], value_set=backwards).fill_null(-1).to_numpy()
-    label = np.append(codes[::-1], UNKNOWN)[at]
+    labels, codes = labels_of(points, keys, digits)
+    return stays_at(meters, labels, np.append(codes[::-1], UNKNOWN)[homes_of(meters, points)])
+
+
+def homes_of(meters: pa.Table, points: pa.Table) -> Ints:
+    """Newest row of the service point of each stay, counted from the last row of all; -1 where it is not known."""
+    backwards = points["service_point_id"].combine_chunks()[::-1]
+    homes: Ints = pc.index_in(meters["service_point_id"], value_set=backwards).fill_null(-1).to_numpy()
+    return homes
+
+
+def stays_at(meters: pa.Table, labels: Sequence[tuple[str | None, ...]], label: Ints) -> Places:
+    """Places of all stays, each with its label."""
     names = id_bytes(meters["meter_id"].combine_chunks())
     start, stop = seconds(meters["from"], ALWAYS[0]), seconds(meters["to"], ALWAYS[1])
     billed = meters["interval_s"].cast(pa.int64()).fill_null(0).to_numpy()
@@ -151,7 +160,9 @@ def _places(meters: pa.Table, points: pa.Table, keys: Sequence[str], digits: int
     return Places(labels, names[order], start[order], stop[order], label[order], billed[order])
 
 
-def _labels(points: pa.Table, keys: Sequence[str], digits: int) -> tuple[list[tuple[str | None, ...]], Ints]:
+def labels_of(
+    points: pa.Table, keys: Sequence[str], digits: int
+) -> tuple[list[tuple[str | None, ...]], Ints]:
     """Distinct labels, that of an unknown place first, and the code of each service point's."""
     labels: list[tuple[str | None, ...]] = [(None,) * len(keys)]
     columns = {"region": pc.utf8_slice_codeunits(points["geohash"], 0, digits), "class": points["class"]}

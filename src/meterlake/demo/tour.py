@@ -1,15 +1,29 @@
-"""The demo: a town is simulated as files, loaded, and asked about with the commands that anybody would type."""
+"""The tour: the town is loaded and asked about with the commands that anybody would type, then it is served."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
+from meterlake.demo.stage import (
+    LIVE_S,
+    QUICK,
+    as_interrupt,
+    check_port,
+    home_of,
+    ingest_key,
+    people,
+    play_live,
+    play_today,
+    server,
+    write_tariffs,
+)
 from meterlake.errors import Invalid
 from meterlake.load_curve import Panel, page
 from meterlake.progress import progress, scaled
@@ -27,7 +41,6 @@ SIZES: Final = {"small": (300, 30), "normal": (10_000, 90), "large": (50_000, 90
 """Service points and days by name."""
 
 DAYS: Final = 90
-START: Final = date(2026, 1, 1)
 ZONE: Final = "Europe/London"
 MARK: Final = ".meterlake-demo"
 """Tells a folder of ours, which may be emptied, from anybody else's."""
@@ -43,16 +56,18 @@ class Plan:
     folder: Path
     points: int
     days: int
-
-    @property
-    def end(self) -> date:
-        """Day after the last."""
-        return START + timedelta(days=self.days)
+    end: date
+    """Day after the last: today, so that the pages have no gap between the files and what comes in live."""
 
 
-def run(folder: Path, size: str) -> None:
-    """Make, load and tour a simulated town in ``folder``, which is emptied first if an earlier demo made it."""
+def run(folder: Path, size: str, *, port: int | None = None) -> None:
+    """Make, load and tour a simulated town in ``folder``, which is emptied first if an earlier demo made it.
+
+    With a ``port`` it is served then, with live meters, until Ctrl-C.
+    """
     plan = _plan(folder, size)
+    if port is not None:
+        check_port(port)
     _empty(folder)
     _say(
         f"1. {plan.points:,} homes and businesses with electricity, gas and water, {plan.days} days of half-hours"
@@ -70,6 +85,8 @@ def run(folder: Path, size: str) -> None:
     target = folder / "load-curve.html"
     target.write_text(_curve(lake, plan), "utf-8")
     _say(f"The fleet's load curve of the last {CURVE_DAYS} days: {target.resolve()}")
+    if port is not None:
+        _serve(plan, lake, port)
     print(f"The lake stays in {folder / 'lake'}; ask it more, or read it with any Delta reader.")  # noqa: T201
 
 
@@ -79,7 +96,7 @@ def _plan(folder: Path, size: str) -> Plan:
         if not (size.isascii() and size.isdigit() and int(size) > 0):
             raise Invalid(f"size {size!r}: write {', '.join(SIZES)} or a number of service points")
         points = int(size)
-    return Plan(folder=folder, points=points, days=days)
+    return Plan(folder=folder, points=points, days=days, end=datetime.now(UTC).date())
 
 
 def _empty(folder: Path) -> None:
@@ -133,6 +150,34 @@ def _load(lake: Meterlake, made: Simulated) -> None:
         receipt = lake.load([made.folder / "readings"], None, tell)
     for line in receipt_lines(receipt, by_file=False):
         _note(line)
+
+
+def _serve(plan: Plan, lake: Meterlake, port: int) -> None:
+    """Serve the lake with somebody of each role and live meters, until it is interrupted."""
+    from meterlake.app import people_of
+    from meterlake.simulate import SimulateOptions
+    from meterlake.simulate import plan as fleet_of
+    from meterlake.simulate.fleet import service_point_id
+
+    folder, home = plan.folder / "lake", home_of(fleet_of(SimulateOptions(points=plan.points)))
+    _say("5. The pages, and the meters live")
+    write_tariffs(folder)
+    known = people(people_of(lake.registry), service_point_id(home))
+    key = ingest_key(lake)
+    begin_s = int(datetime.combine(plan.end, time(), UTC).timestamp())
+    with as_interrupt(signal.SIGTERM), server(folder, port) as url:
+        quick = min(plan.points, max(home + 1, QUICK))
+        sent = play_today(url, key, plan.points, quick, begin_s)
+        _note(f"{sent:,} readings of today so far, sent to {url}")
+        _say(
+            f"Open {url} as whom you like. A link sets the password and works once; then sign in with the e-mail."
+        )
+        for person in known:
+            print(f"   {person.role:9} {person.email:21} {url}/link/{person.link}\n   {'':9} {person.sees}")  # noqa: T201
+        _say(
+            f"Every meter sends each half-hour, those of the first {quick} homes each {LIVE_S} s. Ctrl-C ends it."
+        )
+        play_live(url, key, plan.points, quick)
 
 
 def _tour(plan: Plan) -> None:

@@ -1,0 +1,1 @@
+"""Pages for people: what `meterlake serve` shows in a browser."""

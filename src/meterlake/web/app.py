@@ -1,0 +1,31 @@
+"""Pages and API of one node, as one ASGI app."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meterlake.api.app import make_app
+from meterlake.web import admin, door, failures, help, static_files  # noqa: A004 - the page's name
+from meterlake.web.pages import PAGES
+from meterlake.web.security import Guarded
+from meterlake.web.shell import templates
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from meterlake.api.limits import ApiLimits
+    from meterlake.node import Node
+    from meterlake.people import Desk
+    from meterlake.ports import Keys
+
+
+def make_web(node: Node, keys: Keys, desk: Desk, limits: ApiLimits | None = None) -> FastAPI:
+    """Return the API of ``node``, which was started, with the pages for those who sign in at ``desk``."""
+    app = make_app(node, keys, limits, desk)
+    for part in (door, admin, help, static_files, *PAGES):
+        app.include_router(part.router)
+    failures.install(app)
+    for name in templates().list_templates():
+        templates().get_template(name)  # the first visitor does not wait for it
+    app.add_middleware(Guarded)
+    return app
