@@ -357,6 +357,7 @@ def _fill_deliveries(
         saver.noted = notes[-1].number
         kept = [note for note in notes if sealed is None or note.number > sealed.number]
         live.unsealed |= {note.batch_id: note for note in kept}
+        live.refused_bytes += sum(note.rejects.nbytes for note in kept)
         if kept:
             saver.notes[f"notes/{first}"] = notes[-1].number
         else:

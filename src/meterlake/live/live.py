@@ -73,6 +73,8 @@ class Live:
         self.late_touched = np.zeros(1024, np.int64)
         self.has_late = np.zeros(1024, bool)
         self.unsealed: dict[str, EntryNote] = {}
+        self.refused_bytes = 0
+        """Of the refused lines in these."""
         self.pending: tuple[Cut, list[tuple[int, int]], int] | None = None
         """The cut not released yet, its sets, and how many of the late batches are in it."""
         self.saver = Saver()
@@ -109,6 +111,8 @@ class Live:
             self.late.append(LateBatch(offset, entry.number, pile, entry.kinds))
             self.has_late[pile.meter] = True
         if sealed is None or entry.number > sealed.number:
+            if entry.batch_id not in self.unsealed:
+                self.refused_bytes += entry.rejects.nbytes
             self.unsealed[entry.batch_id] = _note(entry, offset, counts, n)
         self.offset, self.number = offset + 1, max(self.number, entry.number)
         self.last_us = max(self.last_us, entry.received_us)
@@ -202,13 +206,13 @@ class Live:
 
     def reaches(self, meters: Sequence[str], start_s: int, stop_s: int) -> bool:
         """Whether `part` may have anything of ``meters``; False is certain."""
-        with self.lock:
-            if any(one.start_s < stop_s and start_s < one.stop_s for one in self.sets.values()):
-                return True
-            if not self.late:
-                return False
-            codes = self.ids.find(meters)
-            return bool(self.has_late[codes[(codes >= 0) & (codes < len(self.has_late))]].any())
+        # without the lock: what is being applied meanwhile is not acknowledged yet
+        if any(one.start_s < stop_s and start_s < one.stop_s for one in list(self.sets.values())):
+            return True
+        if not self.late:
+            return False
+        codes, has_late = self.ids.find(meters), self.has_late
+        return bool(has_late[codes[(codes >= 0) & (codes < len(has_late))]].any())
 
     def _late_of(self, names: pa.Array, codes: Codes, start_s: int, stop_s: int) -> pa.Table:
         some = np.flatnonzero(codes < len(self.has_late))
@@ -333,7 +337,8 @@ class Live:
             for batch in self.late:
                 self.has_late[batch.strips.meter] = True
             for note in cut.entries:
-                self.unsealed.pop(note.batch_id, None)
+                if self.unsealed.pop(note.batch_id, None) is not None:
+                    self.refused_bytes -= note.rejects.nbytes
             self.forget_deliveries()
             self.epoch += 1
 
@@ -404,12 +409,11 @@ class Live:
         """Epoch at which something of ``meters`` last came; 0 if nothing did."""
         codes = self.ids.find(meters)
         codes = codes[codes >= 0]
-        newest = 0
-        with self.lock:
-            for plane in self.planes:
-                newest = max(newest, int(plane.rows.data["touched"][plane.rows_of(codes)].max(initial=0)))
-            late = self.late_touched[codes[codes < len(self.late_touched)]]
-            return max(newest, int(late.max(initial=0)))
+        newest, late = 0, self.late_touched
+        for plane in list(self.planes):  # without the lock, as `reaches`
+            rows = plane.rows_of(codes)
+            newest = max(newest, int(plane.rows.data["touched"][rows[rows >= 0]].max(initial=0)))
+        return max(newest, int(late[codes[codes < len(late)]].max(initial=0)))
 
     def meter(self, meter_id: str, now_s: int) -> pa.Table | None:
         """How a meter stands: a row of `views.METER_SCHEMA` by channel and interval; None where nothing is held."""
@@ -455,8 +459,7 @@ class Live:
         """Bytes of memory that the readings and the rows take."""
         held = sum(one.nbytes for one in self.sets.values()) + sum(plane.nbytes for plane in self.planes)
         held += self.deliveries.rows.nbytes + LATE_SLOT_BYTES * sum(batch.slots for batch in self.late)
-        refused: int = sum(note.rejects.nbytes for note in self.unsealed.values())
-        return held + ID_BYTES * len(self.ids) + refused
+        return held + ID_BYTES * len(self.ids) + self.refused_bytes
 
     def pressure(self) -> float:
         """Return the larger of used memory and late readings, each as a share of its limit."""
