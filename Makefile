@@ -67,5 +67,5 @@ docs: setup
 lock: setup
 	@$(BIN)/python $(PIP) install uv
 	@for group in dev:requirements bench:requirements-bench; do \
-		$(BIN)/uv pip compile pyproject.toml --quiet --group $${group%%:*} --universal --python-version 3.11 \
+		$(BIN)/uv pip compile pyproject.toml --quiet --group $${group%%:*} --extra all --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file $${group##*:}.lock; done
