@@ -45,6 +45,9 @@ REGION_DIGITS: Final = 5
 EARLY: Final = 0.7
 """Of the memory for live readings in use: beyond it blocks are sealed without their grace."""
 
+ZONES: Final = 2
+"""Time zones, those of most homes, whose sums of groups are made before somebody asks."""
+
 FAILED_TRY_AGAIN_S: Final = 10.0
 
 
@@ -74,6 +77,7 @@ class Node:
         self._stop = Event()
         self._sealing = Lock()
         self._placed: tuple[Any, Any] | None = None
+        self._grouped: Any = None
         self._threads = [
             Thread(target=self._keep, name="keep", daemon=True),
             Thread(target=self._nights, name="night", daemon=True),
@@ -229,9 +233,21 @@ class Node:
 
     def _nights(self) -> None:
         while not self._stop.wait(5.0):
+            self._try("groups", self._prepare_groups)
             now = datetime.now(UTC)
             if self.settings.batch and now.hour * 3600 + now.minute * 60 >= self.settings.batch_at_s:
                 self._try("batch", self._due_batches)
+
+    def _prepare_groups(self) -> None:
+        """Have the sums of groups of the last month ready, where most homes are; anew when the registry has changed."""
+        points = self.lake.registry.table("service_points")
+        if points is not self._grouped and len(points):
+            zones = (
+                pc.value_counts(points["zone"].drop_null()).sort("descending", by="counts").slice(0, ZONES)
+            )
+            for zone in zones.field("values").to_pylist():
+                self.lake.prepare_groups(zone)
+            self._grouped = points
 
     def _due_batches(self) -> None:
         """Run the batch of every day that is due, the oldest first, then compact."""

@@ -33,6 +33,7 @@ def serve(
     from meterlake.app import keys_of, open_node, people_of
     from meterlake.node_settings import settings_from
     from meterlake.web.app import make_web
+    from meterlake.web.home import warm
 
     settings, limits = settings_of(context, lake, registry), ApiLimits()
     told = settings_from(os.environ)
@@ -50,6 +51,7 @@ def serve(
             app = make_web(node, keys_of(node.lake.registry), desk, limits)
             for name, value in (told.told() | limits.told()).items():
                 typer.echo(f"{name}={value}", err=True)
+            warm(app.state.served, app.state.tariffs)
             run(app, limits, socket, lambda url: _say(f"Meterlake serves {node.lake.lake.url} at {url}"))
         finally:
             desk.stop()

@@ -16,18 +16,19 @@ from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S
 from meterlake.moments import CLOCK_STEPS, borders
 from meterlake.query.meters import each, stack_members, stacks
-from meterlake.query.series import REACH_S, counted_cells, every_cell, slot_units
+from meterlake.query.mixed import Grids, mixed_of
+from meterlake.query.series import REACH_S
 from meterlake.query.sums import Tally, codes_of, gathered, row_sums, slot_sums
 from meterlake.slots import spread
-from meterlake.usage import CLOCK_S, empties, prefix
+from meterlake.usage import CLOCK_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from meterlake.ports import DataFile
     from meterlake.query.meters import Group, Members
+    from meterlake.query.mixed import Mixed
     from meterlake.query.places import Places
-    from meterlake.query.series import Cells
     from meterlake.query.view import View
     from meterlake.slots import Sheet
     from meterlake.strips import Ints
@@ -60,14 +61,44 @@ class Asked:
         return self.step in {"day", "month"} and not (self.marks % DAY_S).any()
 
 
-def fleet(view: View, asked: Asked) -> Tally:
-    """Sums by label, channel and step over all meters; ``interval`` is 0 but in an interval listing."""
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Sums, and the places that they are split by: these must live as long as their id names them."""
+
+    places: Places
+    sums: Tally
+
+    @property
+    def nbytes(self) -> int:
+        return self.sums.nbytes
+
+
+def fleet(view: View, asked: Asked, *, plain: bool = False) -> Tally:
+    """Sums by label, channel and step over all meters; ``interval`` is 0 but in an interval listing.
+
+    ``plain`` says that nothing lies over the files of ``view``: what was found is then kept as long as they stand.
+    """
+    if not plain:
+        return _fleet(view, asked)
+    start, stop = asked.span
+    paths = (file.path for file in view.files_between(start - REACH_S, stop + REACH_S))
+    key = ("fleet", asked.step, asked.marks.tobytes(), id(asked.places), *paths)
+    answered: _Answered = view.memory.kept.made(key, lambda: _Answered(asked.places, _fleet(view, asked)))
+    return answered.sums
+
+
+def _fleet(view: View, asked: Asked) -> Tally:
     start, stop = asked.span
     # sums first: where they read all of a file, its small columns come along
     found = [_sums(view, view.files_between(start, stop), asked)]
-    members = [stack_members(view, s) for s in stacks(view.files_between(start - REACH_S, stop + REACH_S))]
+    near = list(stacks(view.files_between(start - REACH_S, stop + REACH_S)))
+    members = [stack_members(view, stack) for stack in near]
     found += _expected(members, asked)
-    found += [_mixed_sums(view, group, asked) for own in members for group in own.mixed]
+    found += [
+        _mixed_sums(view, stack, own.mixed, asked)
+        for stack, own in zip(near, members, strict=True)
+        if own.mixed
+    ]
     return gathered(Tally.concat([_into_steps(tally, asked) for tally in found]))
 
 
@@ -199,62 +230,44 @@ def _check_size(entries: int) -> None:
         )
 
 
-def _mixed_sums(view: View, group: Group, asked: Asked) -> Tally:
-    """What one meter-channel of several lengths changes: off what is covered, on what is expected of it."""
-    start, stop = asked.span
-    name = view.memory.channels.names[group.channel]
-    billing = asked.places.billing(group.meter)
-    every = every_cell(view, group.meter, name, asked.span)
-    counted = counted_cells(view, group.meter, name, asked.span, billing)
-    own = every.where(every.filled & (every.start >= start) & (every.start < stop))
-    kept = counted.where((counted.start >= start) & (counted.start < stop))
-    return Tally.concat(
-        [
-            _entries(own, group, asked.places, -1),
-            _entries(kept, group, asked.places, 1),
-            *_mixed_expected(group, counted, asked),
-        ]
-    )
+def _mixed_sums(view: View, stack: Sequence[DataFile], groups: Sequence[Group], asked: Asked) -> Tally:
+    """What meter-channels of several lengths change: off what is covered, on what is expected of them."""
+    found = []
+    for mixed in mixed_of(view, stack, groups, asked.span, asked.places):
+        start = mixed.cells.start
+        covered = np.flatnonzero(~mixed.counted & (start >= asked.span[0]) & (start < asked.span[1]))
+        cells, of = mixed.cells.where(covered), mixed.of[covered]
+        once = np.full(len(covered), -1)
+        off = Tally(
+            asked.places.codes(mixed.meters, of, cells.start), mixed.channels[of], cells.interval, cells.start,
+            -cells.amount, once, np.zeros_like(once),
+        )  # fmt: skip
+        found.append(gathered(Tally.concat([off, _mixed_expected(mixed, asked)])))
+    return Tally.concat(found)
 
 
-def _entries(cells: Cells, group: Group, places: Places, sign: int) -> Tally:
-    n = len(cells.start)
-    meters = np.array([group.meter.encode()])
-    label = places.codes(meters, np.zeros(n, np.int64), cells.start)
-    return Tally(
-        label, np.full(n, group.channel), cells.interval, cells.start, sign * cells.amount, np.full(n, sign),
-        np.zeros(n, np.int64),
-    )  # fmt: skip
-
-
-def _mixed_expected(group: Group, counted: Cells, asked: Asked) -> Iterator[Tally]:
-    units = slot_units(counted)
-    if not len(units.first):
-        return
-    _, since, until, labels = asked.places.stays(np.array([group.meter.encode()]))
-    for low, high, label in zip(since.tolist(), until.tolist(), labels.tolist(), strict=True):
-        span = max(low, asked.span[0]), min(high, asked.span[1])
-        if span[0] >= span[1]:
-            continue
-        if asked.step == "interval":
-            own = (units.first >= span[0]) & (units.first < span[1])
-            starts, lengths = empties(units, *span)
-            begin = np.append(units.first[own], starts)
-            length = np.append(units.interval[own], lengths)
-            expected = np.ones(len(begin), np.int64)
-        else:
-            expected = np.diff(prefix(units, np.clip(asked.marks, *span)).expected)
-            begin, length = asked.marks[:-1], np.zeros(len(expected), np.int64)
-        none = np.zeros(len(begin), np.int64)
-        yield Tally(
-            np.full(len(begin), label),
-            np.full(len(begin), group.channel),
-            length,
-            begin,
-            none,
-            none,
-            expected,
-        )
+def _mixed_expected(mixed: Mixed, asked: Asked) -> Tally:
+    """Slots that the grids of ``mixed`` have in the steps, while their meters were installed."""
+    grids = Grids(mixed, asked.span)
+    of, since, until, label = asked.places.stays(mixed.meters)
+    since, until = np.maximum(since, asked.span[0]), np.minimum(until, asked.span[1])
+    here = (since < until) & (grids.high > grids.low)[of]
+    of, since, until, label = of[here], since[here], until[here], label[here]
+    if asked.step == "interval":
+        slot_of, start, length = grids.slots()
+        place = grids.line.at(start, slot_of)
+        low = np.searchsorted(place, grids.line.at(since, of))
+        stay, turn = spread(np.searchsorted(place, grids.line.at(until, of)) - low)
+        slot = low[stay] + turn
+        begin, length, expected = start[slot], length[slot], np.ones(len(slot), np.int64)
+    else:
+        marks = np.clip(asked.marks[None, :], since[:, None], until[:, None])
+        grid = np.diff(grids.before(of, marks), axis=1)
+        stay, step = np.nonzero(grid)
+        begin, expected = asked.marks[step], grid[stay, step]
+        length = np.zeros(len(stay), np.int64)
+    none = np.zeros(len(stay), np.int64)
+    return Tally(label[stay], mixed.channels[of[stay]], length, begin, none, none, expected)
 
 
 def marks_of(step: str, zone: str, start: int, stop: int) -> Ints:

@@ -172,6 +172,15 @@ class Groups:
             rows += found
         return Neighbours(home=home.id, channel=channel, asked=asked, group=group, rows=rows if group else [])
 
+    def prepare(self, zone: str) -> None:
+        """Make what is asked most of the last closed month, where it is not there."""
+        tree, stop = self._trees(), closed_until(zone)
+        if tree is None:
+            return
+        (month,) = list(_months(zone, stop - DAY_S, stop))
+        asked = Asked(start=stop - DAY_S, stop=stop, zone=zone, step="month")
+        self._month_sums(tree, month, asked, self._decided(tree, month)[0])
+
     # -- one month ---------------------------------------------------------------------------------------
 
     def _of_month(

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from meterlake.intervals import DAY_S
-from meterlake.query.series import REACH_S, counted_cells, every_cell
+from meterlake.query.mixed import mixed_of
+from meterlake.query.series import REACH_S
 from meterlake.query.sums import MeterSums, codes_of, cut_rows, meter_sums
 from meterlake.slots import local_day, width
 from meterlake.usage import ranks
@@ -143,11 +144,9 @@ def totals(view: View, span: tuple[int, int], places: Places) -> Totals:
             np.searchsorted(members.meters, s.meters)[m] for s, (m, *_) in zip(sheets, kept, strict=True)
         ]
         columns = [np.concatenate(owner), *(np.concatenate(c) for c in list(zip(*kept, strict=True))[1:])]
-        for group in members.mixed:
-            columns = [
-                np.append(column, more)
-                for column, more in zip(columns, _covered(view, group, members, span, places), strict=True)
-            ]
+        if members.mixed:
+            more = _covered(view, stack, members, span, places)
+            columns = [np.concatenate(parts) for parts in zip(columns, *more, strict=True)]
         meter, channel, amount, filled = columns
         code, one = codes_of(meter, channel)
         sums = np.zeros((2, len(one)), np.int64)
@@ -170,18 +169,15 @@ def _meter_totals(view: View, file: DataFile, span: tuple[int, int]) -> MeterSum
 
 
 def _covered(
-    view: View, group: Group, members: Members, span: tuple[int, int], places: Places
-) -> tuple[int, int, int, int]:
-    """What is counted twice of one meter-channel, with its sign turned: meter index, channel, amount, filled."""
-    name = view.memory.channels.names[group.channel]
-    every = every_cell(view, group.meter, name, span)
-    counted = counted_cells(view, group.meter, name, span, places.billing(group.meter))
-    amount = filled = 0
-    for cells, sign in ((every.where(every.filled), -1), (counted, 1)):
-        own = (cells.start >= span[0]) & (cells.start < span[1])
-        amount += sign * int(cells.amount[own].sum())
-        filled += sign * int(own.sum())
-    return int(np.searchsorted(members.meters, group.meter.encode())), group.channel, amount, filled
+    view: View, stack: Sequence[DataFile], members: Members, span: tuple[int, int], places: Places
+) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
+    """What is counted twice of meter-channels, with its sign turned: meter index, channel, amount, filled."""
+    for mixed in mixed_of(view, stack, members.mixed, span, places):
+        start = mixed.cells.start
+        twice = np.flatnonzero(~mixed.counted & (start >= span[0]) & (start < span[1]))
+        of = mixed.of[twice]
+        meter = np.searchsorted(members.meters, mixed.meters)
+        yield meter[of], mixed.channels[of], -mixed.cells.amount[twice], np.full(len(of), -1)
 
 
 class Values(NamedTuple):

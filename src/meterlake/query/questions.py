@@ -302,7 +302,8 @@ class Questions:
         where = self._atlas.places(by, region_digits)
         view = self._all(as_of, (start, stop))
         asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
-        sums = fleets.fleet(view, asked)
+        plain = as_of is None and self._states.is_plain(view)
+        sums = fleets.fleet(view, asked, plain=plain)
         sums = sums.where((sums.filled > 0) | (sums.expected > 0))
         sums = sums.where(np.lexsort((sums.interval, sums.label, sums.start, sums.channel)))
         columns = {
@@ -398,6 +399,10 @@ class Questions:
         start, stop = _span(from_, to, zone)
         asked = groups.Asked(start=start, stop=stop, zone=zone, step=step)
         return self._groups.aggregates(asked, by, region_digits, channel)
+
+    def prepare_groups(self, zone: str) -> None:
+        """Make the sums of the last closed month in ``zone``, so that who asks for them first does not wait."""
+        self._groups.prepare(zone)
 
     def neighbours(  # noqa: PLR0913 - the options of one question, all by name
         self, id_: str, from_: Moment, to: Moment, *, channel: str, step: str = "day", zone: str | None = None,

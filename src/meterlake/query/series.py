@@ -63,6 +63,10 @@ class Cells(NamedTuple):
         return Cells(*(column[keep] for column in self))
 
 
+_NONE: Final = np.empty(0, np.int64)
+NO_CELLS: Final = Cells(_NONE, _NONE, _NONE, np.empty(0, bool), np.empty(0, np.uint8), _NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """One meter-channel: its units, and either the rows or the slots that they were made of."""
@@ -196,13 +200,6 @@ def every_cell(view: View, meter: str, channel: str, span: tuple[int, int]) -> C
     return cells_of(view, meter, _around(view, meter, channel, span))
 
 
-def counted_cells(
-    view: View, meter: str, channel: str, span: tuple[int, int], billing_s: int | None
-) -> Cells:
-    """Filled slots of one meter-channel in and around ``span`` that a total counts."""
-    return _counted(view, meter, _uncovered(_around(view, meter, channel, span), billing_s), billing_s)
-
-
 def _newest(view: View, held: Held) -> Ints:
     if len(held.parts) == 1:
         return row_arrivals(held.parts[0].sheet, held.at, view.arrivals())
@@ -231,10 +228,9 @@ def cells_of(view: View, meter: str, held: Held, *, arrivals: bool = True) -> Ce
         if len(at):
             page = view.page(part.file, meter)
             rows = at - part.low + page.sheet.run(meter.encode())[0]
-            found.append(_page_cells(page, rows, view.arrivals() if arrivals else None))
+            found.append(page_cells(page, rows, view.arrivals() if arrivals else None))
     if not found:
-        none = np.empty(0, np.int64)
-        return Cells(none, none, none, np.empty(0, bool), np.empty(0, np.uint8), none)
+        return NO_CELLS
     cells = (
         found[0]
         if len(found) == 1
@@ -245,7 +241,8 @@ def cells_of(view: View, meter: str, held: Held, *, arrivals: bool = True) -> Ce
     return cells
 
 
-def _page_cells(page: Page, rows: Ints, arrivals: Ints | None) -> Cells:
+def page_cells(page: Page, rows: Ints, arrivals: Ints | None) -> Cells:
+    """All slots of some rows of a page, in their order; `NEVER` arrived without ``arrivals``."""
     low, high = int(rows[0]), int(rows[-1]) + 1
     run = high - low == len(rows) and bool((rows[1:] > rows[:-1]).all())
     even = even_run(page, low, high) if run and arrivals is None else None

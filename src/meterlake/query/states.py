@@ -92,6 +92,10 @@ class States:
             return now.view
         return _Files(self.lake, self.lake.snapshot(version), self._memory).view
 
+    def is_plain(self, view: View) -> bool:
+        """Whether nothing lies over the files of ``view``, and it is of the newest version."""
+        return self._now is not None and view is self._now.view
+
     def _part(self, meters: Sequence[str] | None, span: Span) -> Part | None:
         return None if self.live is None else self.live.part(meters, span[0] - REACH_S, span[1] + REACH_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,7 @@ from meterlake.slots import (
     page_of,
     sheet_of,
     slots_of,
+    width,
 )
 from meterlake.usage import NEVER
 
@@ -95,6 +97,8 @@ class Memory:
         self.channels = channels or Channels()
         self.shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
         self.lock = Lock()
+        self.beside = ThreadPoolExecutor(1, "sheets")
+        """The thread that reads small columns of whole files, so that no question waits for them."""
 
 
 class View:
@@ -197,7 +201,7 @@ class View:
             shelf.touched += 1
             if sheet is None and shelf.touched > SHEET_AFTER + crc32(file.path.encode()) % SHEET_SPREAD:
                 shelf.touched = 0
-                sheet = self.sheet(file)
+                self.memory.beside.submit(self.sheet, file)
         if sheet is None:
             sheet = self.page(file, meter).sheet
         low, high = sheet.run(name)
@@ -297,12 +301,22 @@ class View:
     def _end(self, file: DataFile) -> int:
         end: Ints | None = self.memory.kept.get(("end", file.path))
         if end is None:
-            page = self.whole(file)
-            start = page.sheet.rows["start"]
-            late = np.flatnonzero(start >= start.max() - DAY_S)
-            slots = slots_of(page, late)
-            own = page.sheet.rows[late][slots.row]
-            ends = own["start"] + own["offset"] + (slots.slot + 1) * own["interval"].astype(np.int64)
-            end = np.array([ends[slots.filled].max(initial=int(start.max()))])
+            end = np.array([self._end_of(file)])
             self.memory.kept.put(("end", file.path), end)
         return int(end[0])
+
+    def _end_of(self, file: DataFile) -> int:
+        """End of the last filled slot: of a full block where none could reach further, else their slots tell."""
+        rows = self.sheet(file).rows
+        late = np.flatnonzero(rows["start"] >= rows["start"].max() - DAY_S)
+        own, slots = rows[late], width(rows["interval"][late])
+        ends = own["start"] + own["offset"] + slots * own["interval"].astype(np.int64)
+        end = int(ends[own["filled"] == slots].max(initial=int(rows["start"].max())))
+        further = np.flatnonzero((ends > end) & (own["filled"] > 0))
+        if len(further):
+            page = self.whole(file)
+            held = slots_of(page, late[further])
+            of = own[further][held.row]
+            ends = of["start"] + of["offset"] + (held.slot + 1) * of["interval"].astype(np.int64)
+            end = int(ends[held.filled].max(initial=end))
+        return end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,12 +11,16 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads the types
 
 from meterlake.api.served import unknown
+from meterlake.errors import NotFound
 from meterlake.moments import local_date
+from meterlake.query.places import ALWAYS
 from meterlake.web.home_figures import figures_of, home_of
 from meterlake.web.shell import Customer  # noqa: TC001 - FastAPI reads the types
 
 if TYPE_CHECKING:
     from meterlake.api.held import Span
+    from meterlake.api.served import Served
+    from meterlake.tariff_file import TariffBook
     from meterlake.web.home_figures import Home
 
 router = APIRouter(include_in_schema=False)
@@ -47,6 +52,17 @@ def home(page: Customer, id: Annotated[str | None, Query(max_length=256)] = None
         first=None if found.since is None else local_date(found.zone, found.since),
         files_from=last - timedelta(days=FILES_DAYS - 1), files_to=last + timedelta(days=1),
     )  # fmt: skip
+
+
+def warm(served: Served, book: TariffBook) -> None:
+    """Make the figures of one home for nobody: what is read and imported once, no visitor waits for."""
+    points = served.roster.lists().points
+    if len(points):
+        found = home_of(served, points["service_point_id"][0].as_py(), (ALWAYS,))
+        if found is not None:
+            figures_of(served, book, found, int(time.time()))
+            with suppress(NotFound):
+                served.node.lake.usage(found.id)
 
 
 def _homes(page: Customer, holds: dict[str, tuple[Span, ...]]) -> list[Home]:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads the types
 
@@ -78,11 +79,12 @@ def point(page: Operator, id: Id) -> Response:  # noqa: A002 - as the page is as
     page.desk.saw(page.signed, id, "service point page")
     registry = page.node.lake.registry
     stays = [stay for stay in registry.installations(id).to_pylist() if stay["service_point_id"] == id]
-    held = [one for one in registry.table("service_points").to_pylist() if one["service_point_id"] == id]
-    ids = {one["customer_id"] for one in held if one["customer_id"]}
-    people = {
-        one["customer_id"]: one
-        for one in registry.table("customers").to_pylist()
-        if one["customer_id"] in ids
-    }
-    return page.render("point.html", id=id, row=row, stays=stays, held=held, people=people, at=shortened)
+    points, customers = registry.table("service_points"), registry.table("customers")
+    held = points.filter(pc.equal(points["service_point_id"], id))
+    known = customers.filter(
+        pc.is_in(customers["customer_id"], value_set=held["customer_id"].combine_chunks())
+    )
+    people = {one["customer_id"]: one for one in known.to_pylist()}
+    return page.render(
+        "point.html", id=id, row=row, stays=stays, held=held.to_pylist(), people=people, at=shortened
+    )
