@@ -83,7 +83,7 @@ def fleet(view: View, asked: Asked, *, plain: bool = False) -> Tally:
     start, stop = asked.span
     paths = (file.path for file in view.files_between(start - REACH_S, stop + REACH_S))
     key = ("fleet", asked.step, asked.marks.tobytes(), id(asked.places), *paths)
-    answered: _Answered = view.memory.kept.made(key, lambda: _Answered(asked.places, _fleet(view, asked)))
+    answered: _Answered = view.memory.answers.made(key, lambda: _Answered(asked.places, _fleet(view, asked)))
     return answered.sums
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from meterlake.errors import NotFound
 from meterlake.intervals import DAY_S
 from meterlake.partition import partition_of
+from meterlake.query.kept import Kept
 from meterlake.slots import (
     PAGE_COLUMNS,
     RARE_COLUMNS,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from meterlake.blocks import Sender
     from meterlake.ports import DataFile
-    from meterlake.query.kept import Kept
     from meterlake.query.overlay import Overlay
     from meterlake.strips import Ints
 
@@ -47,6 +47,8 @@ SHEET_SPREAD: Final = 64
 
 The number differs by file, up to the spread, so that one question does not meet many files whose turn it is.
 """
+
+ANSWER_BYTES: Final = 32 << 20
 
 ROOM: Final = 65_536
 """Places for the arrivals of deliveries that come after those of the lake."""
@@ -94,6 +96,8 @@ class Memory:
     def __init__(self, kept: Kept, channels: Channels | None = None) -> None:
         """Start with nothing known; ``channels`` go on with a numbering."""
         self.kept = kept
+        self.answers = Kept(ANSWER_BYTES)
+        """Answers about all meters: small, and not to be driven out by what they were made of."""
         self.channels = channels or Channels()
         self.shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
         self.lock = Lock()
