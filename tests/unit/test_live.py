@@ -343,6 +343,24 @@ def test_views_add_up_what_came():
     assert found == {("gcpvj", 900): 40, (None, 900): 1500, (None, 5): sum(beats)}
 
 
+def test_a_meter_of_two_lengths_flows_once():
+    ids = MeterIds()
+    one = live(ids)
+    came = [
+        Run("m0", "gas.import", 1800, NOW, (900, 1800)),
+        Run("m0", "gas.import", 60, NOW + 3000, (20,) * 10),
+        Run("m1", "gas.import", 1800, NOW, (900, 1800)),
+    ]
+    one.apply(entry(1, came, ids), 0)
+    now = NOW + 3700
+    found = {row["interval_s"]: (row["meters"], row["power_w"]) for row in one.fleet(now).to_pylist()}
+    assert found == {60: (1, 1.2), 1800: (1, 3.6)}
+    assert [(r["meter"], r["interval_s"]) for r in one.top(9, None, now).to_pylist()] == [
+        ("m1", 1800),
+        ("m0", 60),
+    ]
+
+
 def test_a_sealed_hour_stays_in_the_sum_of_its_day():
     ids = MeterIds()
     one = live(ids)

@@ -20,6 +20,7 @@ from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
     from meterlake.live.live import Live
+    from meterlake.live.planes import Plane
     from meterlake.live.sets import OpenSet
     from meterlake.strips import Codes, Ints
 
@@ -80,8 +81,8 @@ REGION_SCHEMA: Final = pa.schema(
         pa.field("last_s", pa.int64()),
     ]
 )
-"""``meters`` sent a slot of the last hour; ``power_w`` adds up the latest slots of these (L/h for volumes);
-``last_s`` is the start of the newest slot."""
+"""``meters`` sent a slot of the last hour; ``power_w`` adds up the latest slots of these (L/h for volumes), each meter
+of a channel once: in the shortest of its lengths; ``last_s`` is the start of the newest slot."""
 
 FLEET_SCHEMA: Final = pa.schema(list(REGION_SCHEMA)[2:])
 TOP_SCHEMA: Final = pa.schema(
@@ -335,14 +336,15 @@ def power_w(amount: Any, interval_s: int) -> Any:
 def regions(live: Live, now_s: int) -> pa.Table:
     """See `Live.regions`."""
     pieces = [REGION_SCHEMA.empty_table()]
-    for number, plane in enumerate(live.planes):
+    taken: dict[str, Array] = {}
+    for number, plane in _shortest_first(live):
         sums = _sums(live, number, now_s)
         if sums is None:
             continue
         found, last = sums
         start, amount = _newest_rows(live, number, now_s - HOUR_S)
-        place = np.where(start > 0, plane.rows.data["place"][: len(plane)], -1)
-        seen = place >= 0
+        seen = (start > 0) & _once(live, plane, start, taken)
+        place = plane.rows.data["place"][: len(plane)]
         n = len(live.places)
         meters = np.bincount(place[seen], minlength=n)
         power = np.bincount(place[seen], power_w(amount[seen], plane.interval_s), minlength=n)
@@ -360,6 +362,20 @@ def regions(live: Live, now_s: int) -> pa.Table:
         ]
         pieces.append(pa.Table.from_arrays(columns, schema=REGION_SCHEMA))
     return pa.concat_tables(pieces)
+
+
+def _shortest_first(live: Live) -> list[tuple[int, Plane]]:
+    """Planes with their numbers, by the length of their intervals."""
+    return sorted(enumerate(live.planes), key=lambda one: (one[1].interval_s, one[0]))
+
+
+def _once(live: Live, plane: Plane, start: Ints, taken: dict[str, Array]) -> Array:
+    """Which rows of a plane count for their meters: not those that a shorter length has ``taken`` already."""
+    held = taken.setdefault(plane.channel, np.zeros(len(live.place_of), bool))
+    meters = plane.meters.view()[: len(start)]
+    fresh: Array = ~held[meters]
+    held[meters[start > 0]] = True
+    return fresh
 
 
 def fleet(regions_: pa.Table) -> pa.Table:
@@ -383,12 +399,13 @@ def _newest_s(live: Live, number: int) -> int:
 def top(live: Live, n: int, channel: str | None, now_s: int | None) -> pa.Table:
     """See `Live.top`."""
     pieces, texts = [TOP_SCHEMA.empty_table()], None
-    for number, plane in enumerate(live.planes):
+    taken: dict[str, Array] = {}
+    for number, plane in _shortest_first(live):
         if channel not in {None, plane.channel}:
             continue
         until = now_s if now_s is not None else _newest_s(live, number)
         start, amount = _newest_rows(live, number, until - HOUR_S)
-        seen = np.flatnonzero(start)
+        seen = np.flatnonzero((start > 0) & _once(live, plane, start, taken))
         best = seen[np.argpartition(-amount[seen], min(n, len(seen)) - 1)[:n]] if len(seen) > n else seen
         texts = live.ids.texts() if texts is None else texts
         k = len(best)
