@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from meterlake.errors import Invalid
 from meterlake.query.questions import Questions
+from meterlake.work import at_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +117,9 @@ class Meterlake(Questions):
             raise Invalid("give the options of a load by name or as LoadOptions, not both")
         chosen = options or (options_of(told, self.lake.url) if told else LoadOptions())
         named = [paths] if isinstance(paths, str | Path) else paths
-        return Load(self.lake, self.registry, chosen, progress).run([str(path) for path in named])
+        shown = f"{named[0]} and {len(named) - 1} more" if len(named) > 1 else str(named[0] if named else "")
+        with at_work(self.lake.url, "load", shown, progress) as tell:
+            return Load(self.lake, self.registry, chosen, tell).run([str(path) for path in named])
 
     def undo(self, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
         """Take a load back as a new version."""
@@ -168,7 +171,8 @@ class Meterlake(Questions):
         from meterlake.compact import compact
         from meterlake.series import resettle
 
-        receipt = compact(self.lake, progress)
+        with at_work(self.lake.url, "compact", "") as tell:
+            receipt = compact(self.lake, _counted("compact", tell, progress))
         resettle(self.lake, self.registry)
         return receipt
 
@@ -178,7 +182,8 @@ class Meterlake(Questions):
         from meterlake.nightly.days import day_of
         from meterlake.retain import read_ages
 
-        receipt = batch(self.lake, self.registry, day_of(day), progress)
+        with at_work(self.lake.url, "batch", str(day)) as tell:
+            receipt = batch(self.lake, self.registry, day_of(day), _counted("batch", tell, progress))
         if read_ages(self.lake.url):
             self.retain()
         return receipt
@@ -213,6 +218,19 @@ class Meterlake(Questions):
         from meterlake.sql import run
 
         return run(self.lake, self.registry, query)
+
+
+def _counted(
+    phase: str, tell: Progress, also: Callable[[int, int], None] | None
+) -> Callable[[int, int], None]:
+    """Pass (done, total) on to both."""
+
+    def both(done: int, total: int) -> None:
+        tell(phase, done, total)
+        if also is not None:
+            also(done, total)
+
+    return both
 
 
 def open_lake(

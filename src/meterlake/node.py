@@ -21,7 +21,6 @@ from meterlake.changes import Changes
 from meterlake.entry import Entry
 from meterlake.errors import Damaged, MeterlakeError, NotFound
 from meterlake.logs import log
-from meterlake.nightly.batch import batch
 from meterlake.nightly.history import due_days, runs
 from meterlake.seal import seal, sealed
 
@@ -251,12 +250,12 @@ class Node:
 
     def _due_batches(self) -> None:
         """Run the batch of every day that is due, the oldest first, then compact."""
-        lake, registry = self.lake.lake, self.lake.registry
+        lake = self.lake.lake
         days = due_days(lake, datetime.now(UTC), self.settings.batch_grace_s)
         for day in days:
             if self._stop.is_set():
                 return
-            receipt = batch(lake, registry, day)
+            receipt = self.lake.batch(day)
             log.info("batch", day=receipt.day, run=receipt.run_id, seconds=receipt.seconds)
         if days:
             compacted = self.lake.compact()

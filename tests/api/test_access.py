@@ -27,7 +27,7 @@ ROUTES = {
         f"/v1/snapshot?at={told(NOW - 900)}", f"/v1/fleet?{SPAN}", f"/v1/top?{SPAN}", "/v1/live/regions", "/v1/aggregates?from=2025-10-01&to=2025-11-01",
         "/v1/pulse", "/v1/pulse/events", "/v1/silent", "/v1/silent/regions", "/v1/live/fleet",
         "/v1/live/top", "/v1/live/regions/events", "/v1/live/fleet/events", "/v1/live/top/events", "/v1/loads",
-        "/v1/batches", "/v1/quarantine", "/v1/runs", "/v1/customers", f"/v1/meters/m1/deliveries?{SPAN}", "/metrics",
+        "/v1/batches", "/v1/quarantine", "/v1/runs", "/v1/work", "/v1/customers", f"/v1/meters/m1/deliveries?{SPAN}", "/metrics",
     ],
 }  # fmt: skip
 ALL = [(scope, path) for scope, paths in ROUTES.items() for path in paths]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
+from meterlake import work
 from meterlake.registry import geohash
 from meterlake.web.records import RADII, middle_of
 
@@ -81,3 +83,21 @@ def test_a_look_at_somebodys_meter_is_in_the_trail(operator, signed, place, app)
     operator.get(f"/fleet/meter?id={place.meters['gas']}")
     app.state.desk.stop()
     assert place.meters["gas"] in text_of(signed("admin").get(f"/admin/audit?subject={place.meters['gas']}"))
+
+
+def test_what_is_being_done_shows_on_both_lists(operator, app, monkeypatch):
+    monkeypatch.setattr(work, "BEAT_S", 0.01)
+    lake = app.state.served.node.lake.lake.url
+    with work.at_work(lake, "load", "<b>nightly</b>.csv") as tell:
+        tell("read", 25, 100)
+        for _ in range(500):
+            items = operator.get("/v1/work").json()["items"]
+            if items and items[0]["done"]:
+                break
+            time.sleep(0.01)
+        assert (items[0]["done"], items[0]["total"], items[0]["what"]) == (25, 100, "<b>nightly</b>.csv")
+        for path in ("/fleet/loads", "/fleet/runs"):
+            page = text_of(operator.get(path))
+            assert 'value="25"' in page
+            assert "&lt;b&gt;nightly" in page
+    assert operator.get("/v1/work").json()["items"] == []

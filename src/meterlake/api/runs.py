@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,15 +12,20 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 
 from meterlake.api.described import answers
 from meterlake.api.meters import One, Word
+from meterlake.api.negotiate import rendered
 from meterlake.api.paging import Cursor, Limit, Page, cursor_of, read_cursor
 from meterlake.api.served import Anyone, Operates  # noqa: TC001 - FastAPI reads the types
 from meterlake.errors import NotFound
+from meterlake.work import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 router = APIRouter(prefix="/v1")
 
+JOB_COLUMNS = (
+    "id", "kind", "what", "phase", "done", "total", "rate", "seconds_left", "began_at", "told_at", "cut_off",
+)  # fmt: skip
 REFUSED = ("load_id", "file", "line", "text", "reason", "count")
 HIDDEN = ("content",)
 """What is known of a batch and nobody's business outside."""
@@ -38,6 +44,14 @@ def loads(asked: Operates, limit: Limit = 100, cursor: Cursor = None) -> Respons
     """Return receipts of loads, newest first."""
     asked.free()
     return asked.answer(lambda: _page("loads", asked.node.lake.loads(), "version", cursor, limit))
+
+
+@router.get("/work", summary="What is being done now", responses=answers("Items"))
+def work(asked: Operates) -> Response:
+    """Return the loads, nightly runs and compactions that are going on, and how far each has come."""
+    asked.free()
+    items = jobs(asked.node.lake.lake.url, time.time())
+    return rendered(Page(items, None, JOB_COLUMNS), asked.form, {"Cache-Control": "no-store"})
 
 
 @router.get("/runs", summary="Nightly batches", responses=answers("Items"))

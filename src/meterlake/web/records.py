@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,9 +17,11 @@ from meterlake.api.roster import Search
 from meterlake.errors import NotFound
 from meterlake.readings import REASONS
 from meterlake.web.shell import Operator  # noqa: TC001 - FastAPI reads the types
+from meterlake.work import jobs
 
 if TYPE_CHECKING:
     from meterlake.api.roster import Lists
+    from meterlake.web.shell import Page
 
 router = APIRouter(prefix="/fleet", include_in_schema=False)
 
@@ -45,7 +48,13 @@ def loads(page: Operator, before: At = None) -> Response:
     """List the loads of files, newest first."""
     items = [one for one in page.node.lake.loads() if before is None or one["version"] < before]
     more = items[ROWS - 1]["version"] if len(items) > ROWS else None
-    return page.render("loads.html", items=items[:ROWS], more=more, first=before is None, at=shortened)
+    return page.render(
+        "loads.html", items=items[:ROWS], more=more, first=before is None, at=shortened, work=_work(page)
+    )
+
+
+def _work(page: Page) -> list[dict[str, Any]]:
+    return jobs(page.node.lake.lake.url, time.time())
 
 
 @router.get("/load")
@@ -70,7 +79,7 @@ def batches(page: Operator, before: At = None) -> Response:
 @router.get("/runs")
 def runs(page: Operator) -> Response:
     """List the runs of the nightly batch, newest first."""
-    return page.render("runs.html", items=list(page.node.runs())[:ROWS], at=shortened)
+    return page.render("runs.html", items=list(page.node.runs())[:ROWS], at=shortened, work=_work(page))
 
 
 @router.get("/quarantine")
