@@ -199,3 +199,21 @@ def test_help_explains_every_word_and_route(browser):
     words, api = browser.get("/help").text, browser.get("/help/api").text
     assert "passport" in words
     assert "/v1/meters/{id}/history" in api
+
+
+def test_what_nobody_thought_of_is_a_page_for_people_and_a_problem_for_programs(signed, app, monkeypatch):
+    class Broken:
+        def lists(self):
+            raise ZeroDivisionError("secret <words>")
+
+        stamp = lists
+
+    monkeypatch.setattr(app.state.served, "roster", Broken())
+    page = signed("operator").get("/fleet/search?q=x")
+    assert page.status_code == 500
+    assert page.headers["content-type"].startswith("text/html")
+    assert "The log says why" in page.text
+    assert "secret" not in page.text
+    problem = signed("operator").get("/v1/meters")
+    assert problem.status_code == 500
+    assert problem.headers["content-type"] == "application/problem+json"

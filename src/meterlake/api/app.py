@@ -74,5 +74,10 @@ def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None, desk: Desk
     problems.install(
         app, [address for address in (node.lake.lake.url, node.lake.registry.url) if len(address) > 8]
     )
-    app.add_middleware(Observed, figures=lambda: figures)
+    app.state.failed = lambda _: problems.failed()
+    app.add_middleware(
+        Observed,
+        figures=lambda: figures,
+        failed=lambda scope: app.state.failed(scope),  # noqa: PLW0108 - pages put another there later
+    )
     return app

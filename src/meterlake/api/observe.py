@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect
 
-from meterlake.api.problems import failed
 from meterlake.logs import log
 
 if TYPE_CHECKING:
@@ -28,9 +27,11 @@ FRAMES: Final = 8
 class Observed:
     """An ASGI app whose requests are counted and logged, and whose failures are answered."""
 
-    def __init__(self, app: ASGIApp, figures: Callable[[], Figures]) -> None:
-        """Count in ``figures``."""
-        self._app, self._figures = app, figures
+    def __init__(
+        self, app: ASGIApp, figures: Callable[[], Figures], failed: Callable[[Scope], ASGIApp]
+    ) -> None:
+        """Count in ``figures``; ``failed`` gives the answer to a request that came to nothing."""
+        self._app, self._figures, self._failed = app, figures, failed
         self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,7 @@ class Observed:
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender gets an answer and the server goes on
             log.error("failed", error=type(error).__name__, where=_where(error), route=route_of(scope))
             if not status:
-                await failed()(scope, receive, counted)
+                await self._failed(scope)(scope, receive, counted)
         finally:
             self._note(scope, status or GONE, time.perf_counter() - began, sent)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from meterlake.api.problems import status_of
 from meterlake.errors import MeterlakeError, Overloaded
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
-    from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Scope
 
 PROGRAMS: Final = ("/v1/", "/healthz", "/readyz", "/metrics", "/static/")
 
@@ -40,6 +41,13 @@ def install(app: FastAPI) -> None:
     for kind, told in ((kind, known[kind]) for kind in kinds):
         app.add_exception_handler(kind, _either(told))
     app.add_exception_handler(SignIn, _sign_in)
+    program = app.state.failed
+    app.state.failed = lambda scope: program(scope) if scope["path"].startswith(PROGRAMS) else _broken(scope)
+
+
+def _broken(scope: Scope) -> Response:
+    """Return the page for what nobody thought of."""
+    return _page(Request(scope), HTTPException(500))
 
 
 async def _sign_in(request: Request, _: Exception) -> Response:
