@@ -79,11 +79,16 @@ def fleet(view: View, asked: Asked, *, plain: bool = False) -> Tally:
     ``plain`` says that nothing lies over the files of ``view``: what was found is then kept as long as they stand.
     """
     if not plain:
-        return _fleet(view, asked)
+        with view.memory.turn:
+            return _fleet(view, asked)
     start, stop = asked.span
     paths = (file.path for file in view.files_between(start - REACH_S, stop + REACH_S))
     key = ("fleet", asked.step, asked.marks.tobytes(), id(asked.places), *paths)
-    answered: _Answered = view.memory.answers.made(key, lambda: _Answered(asked.places, _fleet(view, asked)))
+    answered: _Answered | None = view.memory.answers.get(key)
+    if answered is None:
+        with view.memory.turn:
+            answered = view.memory.answers.made(key, lambda: _Answered(asked.places, _fleet(view, asked)))
+    assert answered is not None, "it was made"
     return answered.sums
 
 

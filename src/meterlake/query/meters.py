@@ -134,6 +134,11 @@ class Totals(NamedTuple):
 
 def totals(view: View, span: tuple[int, int], places: Places) -> Totals:
     """Sum of every meter-channel over ``[start, stop)`` seconds, in no order."""
+    with view.memory.turn:
+        return _totals(view, span, places)
+
+
+def _totals(view: View, span: tuple[int, int], places: Places) -> Totals:
     start, stop = span
     found = []
     for stack in stacks(view.files_between(start - REACH_S, stop + REACH_S)):
@@ -198,7 +203,8 @@ def at_moment(view: View, moment: int, places: Places) -> Values:
     Of several lengths that have a value there it is the one that a total counts.
     """
     files = view.files_between(moment - REACH_S, moment + 1)
-    parts = each(files, lambda file: _file_values(view, file, moment))
+    with view.memory.turn:
+        parts = each(files, lambda file: _file_values(view, file, moment))
     parts = [part for part in parts if len(part.meter)]
     if not parts:
         return Values(np.empty(0, "S1"), _NONE, _NONE, _NONE, _NONE, np.empty(0, bool), np.empty(0, np.uint8))

@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -49,6 +49,9 @@ The number differs by file, up to the spread, so that one question does not meet
 """
 
 ANSWER_BYTES: Final = 32 << 20
+
+AT_ONCE: Final = 2
+"""Questions about all meters that are worked on together; the others wait."""
 
 ROOM: Final = 65_536
 """Places for the arrivals of deliveries that come after those of the lake."""
@@ -101,6 +104,8 @@ class Memory:
         self.channels = channels or Channels()
         self.shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
         self.lock = Lock()
+        self.turn = BoundedSemaphore(AT_ONCE)
+        """Whoever reads all meters takes it: each holds some hundred MB while it reads."""
         self.beside = ThreadPoolExecutor(1, "sheets")
         """The thread that reads small columns of whole files, so that no question waits for them."""
 
