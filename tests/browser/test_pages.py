@@ -8,6 +8,9 @@ from meterlake.testing.browsing import DESK, PHONE, TABLET
 
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
+STILL = 0.05
+"""Layout shift that nobody sees."""
+
 PAGES = {
     "nobody": ["/", "/sign-in", "/help", "/help/api"],
     "customer": ["/home", "/account"],
@@ -65,8 +68,11 @@ def test_pages_break_no_rule_in_any_size_and_light(world, visit, who):
         page = opened.go(path)
         assert page.locator("main").count() == 1, path
         assert page.locator("h1").count() == 1, path
+        moved = opened.shifted()
         if found := look(opened, page):
             wrong[path] = found
+        if moved > STILL:
+            wrong[path, "moves"] = moved
     assert wrong == {}
 
 

@@ -31,6 +31,13 @@ FETCH_S: Final = 600
 _SETTLED: Final = (
     "() => document.readyState === 'complete' && !document.querySelector('[aria-busy=\"true\"]')"
 )
+_SHIFTED: Final = """() => new Promise((done) => {
+  let sum = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done(sum), 50);
+})"""
 
 
 def find_chromium(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -76,6 +83,10 @@ class Visit:
     def settle(self) -> None:
         """Wait until nothing on the page is busy."""
         self.page.wait_for_function(_SETTLED, timeout=SETTLED_MS)
+
+    def shifted(self) -> float:
+        """How far the page moved under its reader since it was opened: Chromium's cumulative layout shift, 0 for not."""
+        return float(self.page.evaluate(_SHIFTED))
 
     def axe(self, *only: str) -> list[str]:
         """Rules of axe-core that the page breaks, a line each with where; ``only`` these rules, else WCAG 2.1 A and AA."""
