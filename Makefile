@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench docs lock
+.PHONY: help setup services demo test check fix bench docs lock
 
 help:
 	@echo "make setup   the environment in .venv (every other door calls it)"
 	@echo "make demo    10,000 homes simulated, loaded, asked about and served; SIZE=small|normal|large or a number, PORT=8080"
-	@echo "make test    every test"
+	@echo "make test    every test; those on real servers too, where \`make services\` can have them"
+	@echo "make services  Kafka, Spark's connector, an S3 store, Redis, PostgreSQL, MariaDB and mosquitto, for the tests"
 	@echo "make check   style, types and the tidy tests;  make fix  puts right what can be"
 	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|medium|large"
 	@echo "make docs    pages and pictures that are made from the program"
@@ -42,9 +43,13 @@ demo: setup
 	@$(BIN)/meterlake demo $(if $(SIZE),--size $(SIZE)) $(if $(PORT),--port $(PORT))
 
 # The pages are tried in a real Chromium; where there is none, one is installed if that can be, else those tests are skipped.
-test: setup
+test: setup services
 	@$(BIN)/python -m meterlake.testing.browsing
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# From package registries into .services and the system; what is there is left alone, what cannot be had is named.
+services:
+	@tools/services.sh
 
 check: setup
 	$(BIN)/ruff check .
