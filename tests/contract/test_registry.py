@@ -7,8 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
 from meterlake.adapters.registry import TRUST_S, SqlRegistry
+from meterlake.adapters.registry_database import import_all
+from meterlake.adapters.registry_keys import SqlKeys
+from meterlake.adapters.registry_schema import METADATA
 from meterlake.errors import Conflict, Invalid, MeterlakeError, NotFound
 from meterlake.ports import Registry
 from meterlake.testing.registry_contract import RegistryContract, gained, meters, spans
@@ -74,6 +79,22 @@ class TestSqliteFile(RegistryContract):
             connection.exec_driver_sql("UPDATE state SET number = 99 WHERE name = 'layout'")
         with pytest.raises(Conflict, match="later Meterlake"):
             SqlRegistry(url)
+
+    def test_an_earlier_layout_is_brought_up_to_date_and_keeps_what_it_holds(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/registry.db"
+        registry = SqlRegistry(url, create=True)
+        registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None))})
+        with registry._writing() as connection:  # as version 0.3 left it
+            for table in ("api_keys", "trail", "alembic_version"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+            connection.exec_driver_sql("UPDATE state SET number = 1 WHERE name = 'layout'")
+        registry.close()
+        later = SqlRegistry(url)
+        assert spans(later.installations("P1")) == [("m1", "P1", "2024-01-01", None)]
+        assert SqlKeys(later).all() == []
+        import_all()
+        with later._reading() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
     @pytest.mark.parametrize("url", ["nothing", "nosuch://x", "postgresql+nodriver://x/y"])
     def test_a_url_that_is_none_says_what_one_looks_like(self, url: str) -> None:

@@ -9,22 +9,33 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import bindparam, create_engine, event, func, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from meterlake.adapters import registry_series
-from meterlake.adapters.registry_schema import METADATA, STATE, TABLES, VERSIONS, fetch, fetched, put, run
+from meterlake.adapters.registry_database import (
+    LAYOUT,
+    check_layout,
+    engine_of,
+    layout_of,
+    lock_layout,
+    make_tables,
+    migrate,
+    missing_file,
+    reason,
+    remedy,
+    shown,
+    unlock_layout,
+)
+from meterlake.adapters.registry_schema import STATE, TABLES, fetch, fetched, put, run
 from meterlake.adapters.registry_stays import QUERY, stays
-from meterlake.errors import Conflict, Invalid, MeterlakeError, NotFound
+from meterlake.errors import MeterlakeError, NotFound
 from meterlake.registry import (
     SHAPES,
     TableReceipt,
@@ -37,21 +48,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import Connection
 
     from meterlake.ports import Registry
-
-LAYOUT: Final = 1
-"""Number of the tables' layout; a registry of a later one is refused."""
 
 TRUST_S: Final = 0.1
 """How long what is kept holds before the database is asked whether another process has changed it."""
 
 KEPT_ANSWERS: Final = 10_000
 """Answers kept in memory until the registry changes."""
-
-WAIT_S: Final = 60
-"""How long a writer waits for another one."""
 
 
 class SqlRegistry:
@@ -67,30 +72,49 @@ class SqlRegistry:
             MeterlakeError: the database cannot be reached or read.
 
         """
-        self.url = url
-        self._engine = _engine(url)
+        self.url = shown(url)
+        self.connects = url
+        """As it was told, for another process that opens it."""
+        self._engine = engine_of(url)
         self._stays = str(QUERY.compile(dialect=self._engine.dialect))
         self._lock = Lock()
         self._revision, self._trusted_until = -1, 0.0
         self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
-        if not create and _missing_file(self._engine):
-            raise NotFound(f"{url}: no registry there; check the URL, or make one with `meterlake init`")
-        self.buckets = self._prepare(buckets if create else None)
+        if not create and missing_file(self._engine):
+            raise NotFound(f"{self.url}: no registry there; check the URL, or make one with `meterlake init`")
+        try:
+            self.buckets = self._prepare(buckets if create else None)
+        except MeterlakeError:
+            self.close()
+            raise
 
     def _prepare(self, buckets: int | None) -> int:
-        with self._writing() if buckets is not None else self._reading() as connection:
-            if buckets is not None:
-                METADATA.create_all(connection)
-            state = dict(connection.execute(select(STATE.c.name, STATE.c.number)).all())
-            if not state and buckets is not None:
-                state = {"layout": LAYOUT, "buckets": buckets, "revision": 0}
-                connection.execute(insert(STATE), [{"name": k, "number": v} for k, v in state.items()])
-                connection.execute(insert(VERSIONS).values(version=0))
-        if state.get("layout", 0) > LAYOUT:
-            raise Conflict(
-                f"{self.url} was written by a later Meterlake: install that version or name another registry"
-            )
-        return int(state["buckets"])
+        with self._reading() as connection:
+            state = layout_of(connection)
+        check_layout(state, self.url)
+        if state.get("layout", 0) < LAYOUT:
+            if buckets is None and self._engine.dialect.name != "sqlite":
+                what = "of an earlier Meterlake" if state else "no registry yet"
+                raise NotFound(f"{self.url} is {what}; run `meterlake registry migrate`")
+            state = self._settle(64 if buckets is None else buckets)
+        return state["buckets"]
+
+    def _settle(self, buckets: int) -> dict[str, int]:
+        """Make the tables, or migrate them; one process at a time."""
+        with self._reading() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.execution_options(meterlake_writes=True)
+            lock_layout(connection)
+            state = layout_of(connection)
+            if not state:
+                make_tables(connection, buckets)
+            elif state["layout"] < LAYOUT:
+                migrate(connection)
+                connection.execute(update(STATE).where(STATE.c.name == "layout").values(number=LAYOUT))
+            state = layout_of(connection)
+            connection.commit()
+            unlock_layout(connection)
+        return state
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -99,7 +123,7 @@ class SqlRegistry:
             with self._engine.connect() as connection:
                 yield connection
         except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
-            raise MeterlakeError(f"registry {self.url}: {_reason(error)}; {_remedy(error)}") from error
+            raise MeterlakeError(f"registry {self.url}: {reason(error)}; {remedy(error)}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -109,6 +133,10 @@ class SqlRegistry:
             yield connection
             connection.commit()
         self._trusted_until = 0.0
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
 
     def _changed(self, connection: Connection) -> None:
         revision = STATE.c.name == "revision"
@@ -186,61 +214,6 @@ class SqlRegistry:
         """Newest version of the lake that the series cover without a gap; 0 for none."""
         with self._reading() as connection:
             return registry_series.covered(connection)
-
-
-def _engine(url: str) -> Engine:
-    try:
-        address = make_url(url)
-        options: dict[str, Any] = {}
-        if address.get_backend_name() == "sqlite" and not _file(address):
-            # The one connection is the database: threads take it in turn.
-            options = {"pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
-        engine = create_engine(address, poolclass=QueuePool, **options)
-    except (ArgumentError, SQLAlchemyError, ImportError) as error:
-        raise Invalid(
-            f"registry {url!r}: {_reason(error)}; write a database URL such as sqlite:///folder/registry.db"
-        ) from error
-    if address.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _file(address: URL) -> str | None:
-    return None if address.database in {None, "", ":memory:"} else address.database
-
-
-def _missing_file(engine: Engine) -> bool:
-    """Whether this is a SQLite file that is not there: to connect would make an empty one."""
-    file = _file(engine.url)
-    return engine.dialect.name == "sqlite" and file is not None and not Path(file).exists()
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
-    connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
-    connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Lock at once where something will be written: a lock that is raised later cannot wait."""
-    writes = connection.get_execution_options().get("meterlake_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
-
-
-def _remedy(error: Exception) -> str:
-    text = str(error).lower()
-    if "locked" in text:
-        return "another process holds it: wait for that one to end"
-    if "full" in text or "disk i/o" in text:
-        return "look at its disk"
-    if "readonly" in text or "unable to open" in text:
-        return "check that its folder exists and may be written"
-    return "check the URL, or make a registry with `meterlake init`"
 
 
 def _standing(connection: Connection, name: str) -> pa.Table:

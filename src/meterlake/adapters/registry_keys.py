@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text, insert, select, update
+from sqlalchemy import BigInteger, Column, Integer, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from meterlake.adapters.registry_schema import HASH, ID, METADATA, WORDS
 from meterlake.errors import Conflict, MeterlakeError, NotFound
 from meterlake.keys import ApiKey, StoredKey
 
@@ -21,18 +22,16 @@ if TYPE_CHECKING:
     from meterlake.adapters.registry import SqlRegistry
     from meterlake.ports import Keys
 
-_METADATA: Final = MetaData()
-
 API_KEYS: Final = Table(
     "api_keys",
-    _METADATA,
+    METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("sha256", LargeBinary(32), nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("scopes", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("meters", Text),
+    Column("id", ID, nullable=False, unique=True),
+    Column("sha256", HASH, nullable=False, unique=True),
+    Column("name", WORDS, nullable=False),
+    Column("scopes", WORDS, nullable=False),
+    Column("source", WORDS, nullable=False),
+    Column("meters", WORDS),
     Column("best_quality", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
@@ -46,13 +45,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class SqlKeys:
-    """`ports.Keys` in a database; its table is made with the first key."""
+    """`ports.Keys` in a database."""
 
     def __init__(self, registry: SqlRegistry) -> None:
         """Use the database of ``registry``."""
-        self._engine = engine = registry._engine  # noqa: SLF001 - one database, one pool of connections
-        with self._connected() as connection:
-            self._made = engine.dialect.has_table(connection, API_KEYS.name)
+        self._engine = registry._engine  # noqa: SLF001 - one database, one pool of connections
 
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[Connection]:
@@ -81,7 +78,6 @@ class SqlKeys:
             "last_used": None if stored.last_used is None else (stored.last_used - _DAY_ONE).days,
         }  # fmt: skip
         with self._connected(writes=True) as connection:
-            _METADATA.create_all(connection)
             connection.execute(insert(API_KEYS).values(**row))
 
     def all(self) -> Sequence[StoredKey]:
@@ -94,9 +90,7 @@ class SqlKeys:
 
     def _read(self, query: Any) -> list[StoredKey]:
         with self._connected() as connection:
-            if not self._made:
-                self._made = self._engine.dialect.has_table(connection, API_KEYS.name)
-            return [_stored(row) for row in connection.execute(query).mappings()] if self._made else []
+            return [_stored(row) for row in connection.execute(query).mappings()]
 
     def revoke(self, id_: str, at: datetime) -> StoredKey:
         """End a key at a moment, or leave it ended as it was; return it. NotFound where there is none."""

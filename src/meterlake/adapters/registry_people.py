@@ -11,10 +11,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Table,
-    Text,
     delete,
     insert,
     or_,
@@ -33,6 +30,7 @@ from meterlake.accounts import (
     StoredLink,
     StoredSession,
 )
+from meterlake.adapters.registry_schema import HASH, ID, METADATA, WORDS
 from meterlake.errors import Conflict, MeterlakeError, NotFound
 
 if TYPE_CHECKING:
@@ -43,29 +41,27 @@ if TYPE_CHECKING:
     from meterlake.adapters.registry import SqlRegistry
     from meterlake.ports import PeopleStore
 
-_METADATA: Final = MetaData()
-
 ACCOUNTS: Final = Table(
     "accounts",
-    _METADATA,
-    Column("id", Text, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),
-    Column("role", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("locale", Text, nullable=False),
-    Column("password", Text),
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("email", ID, nullable=False, unique=True),
+    Column("role", WORDS, nullable=False),
+    Column("name", WORDS, nullable=False),
+    Column("locale", WORDS, nullable=False),
+    Column("password", WORDS),
     Column("created_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
-    Column("found_by", Text, nullable=False),
+    Column("found_by", WORDS, nullable=False),
 )
 """Moments are microseconds since 1970 UTC, here and below; ``found_by`` is e-mail and name in small letters."""
 
 HOLDS: Final = Table(
     "account_holds",
-    _METADATA,
+    METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("account", Text, nullable=False),
-    Column("service_point", Text, nullable=False),
+    Column("account", ID, nullable=False),
+    Column("service_point", ID, nullable=False),
     Column("from_s", BigInteger),
     Column("to_s", BigInteger),
     Index("account_holds_by_account", "account"),
@@ -75,22 +71,22 @@ HOLDS: Final = Table(
 
 SESSIONS: Final = Table(
     "sessions",
-    _METADATA,
-    Column("sha256", LargeBinary(32), primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("account", Text, nullable=False),
-    Column("csrf", Text, nullable=False),
+    METADATA,
+    Column("sha256", HASH, primary_key=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("account", ID, nullable=False),
+    Column("csrf", WORDS, nullable=False),
     Column("signed_in_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("address", WORDS, nullable=False),
     Index("sessions_by_account", "account"),
 )
 
 LINKS: Final = Table(
     "links",
-    _METADATA,
-    Column("sha256", LargeBinary(32), primary_key=True),
-    Column("account", Text, nullable=False),
+    METADATA,
+    Column("sha256", HASH, primary_key=True),
+    Column("account", ID, nullable=False),
     Column("until", BigInteger, nullable=False),
     Column("used_at", BigInteger),
     Index("links_by_account", "account"),
@@ -98,14 +94,14 @@ LINKS: Final = Table(
 
 TRAIL: Final = Table(
     "trail",
-    _METADATA,
+    METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("at", BigInteger, nullable=False),
-    Column("what", Text, nullable=False),
-    Column("account", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("address", Text, nullable=False),
-    Column("once", Text, unique=True),
+    Column("what", WORDS, nullable=False),
+    Column("account", ID, nullable=False),
+    Column("subject", ID, nullable=False),
+    Column("address", WORDS, nullable=False),
+    Column("once", ID, unique=True),
     Index("trail_by_account", "account", "number"),
     Index("trail_by_subject", "subject", "number"),
 )
@@ -115,12 +111,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class SqlPeople:
-    """`ports.PeopleStore` in a database; its tables are made with the first account."""
+    """`ports.PeopleStore` in a database."""
 
     def __init__(self, registry: SqlRegistry) -> None:
         """Use the database of ``registry``."""
         self._engine = registry._engine  # noqa: SLF001 - one database, one pool of connections
-        self._made = False
 
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[Connection]:
@@ -128,11 +123,8 @@ class SqlPeople:
         try:
             with self._engine.connect() as connection:
                 connection.execution_options(meterlake_writes=writes)
-                if writes and not self._made:
-                    _METADATA.create_all(connection)
                 yield connection
                 connection.commit()
-                self._made = self._made or writes
         except IntegrityError as error:
             raise Conflict("this e-mail has an account already; `meterlake users list` shows it") from error
         except SQLAlchemyError as error:
@@ -141,20 +133,13 @@ class SqlPeople:
                 f"the accounts in the registry: {why}; check that its database is there"
             ) from error
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
-        """One transaction; None where there has never been an account."""
-        with self._connected() as connection:
-            self._made = self._made or self._engine.dialect.has_table(connection, TRAIL.name)
-            yield connection if self._made else None
-
     # -- accounts --------------------------------------------------------------------------------------
 
     def account(self, *, id_: str | None = None, email: str | None = None) -> StoredAccount | None:
         """Return the account of an id or an e-mail, closed or not; None where there is none."""
         named = ACCOUNTS.c.email == email if id_ is None else ACCOUNTS.c.id == id_
-        with self._reading() as connection:
-            return None if connection is None else _account(connection, named)
+        with self._connected() as connection:
+            return _account(connection, named)
 
     def accounts(self, q: str, after: str | None, limit: int) -> Sequence[Account]:
         """Return accounts by e-mail: those with ``q`` in e-mail or name or that hold ``q``, after ``after``."""
@@ -165,16 +150,14 @@ class SqlPeople:
             query = query.where(or_(named, ACCOUNTS.c.id.in_(holding)))
         if after is not None:
             query = query.where(ACCOUNTS.c.email > after)
-        with self._reading() as connection:
-            return [] if connection is None else [_told(row) for row in connection.execute(query).mappings()]
+        with self._connected() as connection:
+            return [_told(row) for row in connection.execute(query).mappings()]
 
     # -- sessions and links ----------------------------------------------------------------------------
 
     def session(self, sha256: bytes) -> tuple[StoredSession, StoredAccount] | None:
         """Return the session whose token has this hash, however old, and whose it is."""
-        with self._reading() as connection:
-            if connection is None:
-                return None
+        with self._connected() as connection:
             found = connection.execute(select(SESSIONS).where(SESSIONS.c.sha256 == sha256)).mappings().first()
             stored = found and _account(connection, ACCOUNTS.c.id == found["account"])
             return (_session(found), stored) if found and stored else None
@@ -183,16 +166,12 @@ class SqlPeople:
         """Return the sessions of an account, the newest first."""
         query = select(SESSIONS).where(SESSIONS.c.account == account_id)
         newest = query.order_by(SESSIONS.c.signed_in_at.desc(), SESSIONS.c.id)
-        with self._reading() as connection:
-            return (
-                [] if connection is None else [_session(row) for row in connection.execute(newest).mappings()]
-            )
+        with self._connected() as connection:
+            return [_session(row) for row in connection.execute(newest).mappings()]
 
     def link(self, sha256: bytes) -> StoredLink | None:
         """Return the link whose token has this hash, used or over too."""
-        with self._reading() as connection:
-            if connection is None:
-                return None
+        with self._connected() as connection:
             found = connection.execute(select(LINKS).where(LINKS.c.sha256 == sha256)).mappings().first()
         if found is None:
             return None
@@ -238,9 +217,7 @@ class SqlPeople:
         for column, wanted in ((TRAIL.c.account, account), (TRAIL.c.subject, subject)):
             query = query if wanted is None else query.where(column == wanted)
         query = query if before is None else query.where(TRAIL.c.number < before)
-        with self._reading() as connection:
-            if connection is None:
-                return []
+        with self._connected() as connection:
             rows = connection.execute(query.order_by(TRAIL.c.number.desc()).limit(limit)).mappings().all()
         return [
             Entry(

@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, insert
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+)
+from sqlalchemy.dialects import mysql
 
 from meterlake.registry import SHAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.sql import Executable
@@ -18,9 +31,19 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 50_000
 """Rows that cross between Arrow and the database at once."""
 
-_KINDS: Final = {
-    pa.string(): Text,
-    pa.float64(): Float,
+EXACTLY: Final = "utf8mb4_bin"
+"""How MariaDB compares texts: by their characters, as the others do."""
+
+ID: Final = Text().with_variant(String(255, collation=EXACTLY), "mysql", "mariadb")
+"""A text that is looked for: MariaDB's indexes want to know how long it may be."""
+
+WORDS: Final = Text().with_variant(mysql.LONGTEXT(collation=EXACTLY), "mysql", "mariadb")
+BYTES: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+HASH: Final = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql", "mariadb")
+
+_KINDS: Final[Mapping[pa.DataType, Any]] = {
+    pa.string(): WORDS,
+    pa.float64(): Double,
     pa.int32(): Integer,
     pa.int64(): BigInteger,
     pa.timestamp("us", tz="UTC"): BigInteger,
@@ -33,13 +56,16 @@ METADATA: Final = MetaData()
 def _dated(name: str) -> Table:
     """Table of rows told at ``recorded`` (µs) and held until ``superseded``, null for those that stand."""
     shape = SHAPES[name]
-    columns: list[Column[Any]] = [Column(column, _KINDS[kind]) for column, kind in shape.columns.items()]
+    looked_for = {shape.key, "service_point_id"}
+    columns: list[Column[Any]] = [
+        Column(column, ID if column in looked_for else _KINDS[kind]) for column, kind in shape.columns.items()
+    ]
     return Table(
         name,
         METADATA,
         Column("number", Integer, primary_key=True, autoincrement=True),
         *columns,
-        Column("extra", Text),
+        Column("extra", WORDS),
         Column("recorded", BigInteger, nullable=False),
         Column("superseded", BigInteger),
         Index(f"{name}_by_key", shape.key),
@@ -54,14 +80,14 @@ SERIES: Final = Table(
     "series",
     METADATA,
     Column("part", Integer, primary_key=True, autoincrement=False),
-    Column("content", LargeBinary, nullable=False),
+    Column("content", BYTES, nullable=False),
 )
 """Arrow bytes (registry.SERIES_STATE) of the series of one part of the meters."""
 
 BUCKETS: Final = Table(
     "buckets",
     METADATA,
-    Column("bucket", Integer, primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
     Column("rows", Integer, nullable=False),
 )
 """How many rows each bucket has given."""
@@ -74,7 +100,7 @@ VERSIONS: Final = Table(
 STATE: Final = Table(
     "state",
     METADATA,
-    Column("name", Text, primary_key=True),
+    Column("name", ID, primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
 """``layout`` of these tables, ``buckets`` of the lake, and ``revision``, raised by every change."""
@@ -82,7 +108,7 @@ STATE: Final = Table(
 
 def fetch(connection: Connection, query: Executable, schema: pa.Schema) -> pa.Table:
     """Answer of ``query`` as Arrow; its columns are those of ``schema``, in order."""
-    result = connection.execution_options(stream_results=True).execute(query)
+    result = connection.execute(query, execution_options={"stream_results": True})
     batches = []
     while rows := result.fetchmany(ROWS_AT_ONCE):
         columns = zip(*rows, strict=True)
@@ -117,7 +143,24 @@ def tuples(table: pa.Table) -> Iterator[list[tuple[Any, ...]]]:
 def put(connection: Connection, into: Table, rows: pa.Table) -> None:
     """Insert ``rows`` by position: the columns of ``into`` that ``rows`` has."""
     names: Sequence[str] = rows.column_names
-    run(connection, insert(into).values(dict.fromkeys(names)), rows)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, into, names, rows)
+    else:
+        run(connection, insert(into).values(dict.fromkeys(names)), rows)
+
+
+def _copy(connection: Connection, into: Table, names: Sequence[str], rows: pa.Table) -> None:
+    """Insert as PostgreSQL takes most at once."""
+    quoted = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(quoted(name) for name in names)
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(f"COPY {quoted(into.name)} ({columns}) FROM STDIN") as copy:
+            for part in tuples(rows):
+                for row in part:
+                    copy.write_row(row)
+    finally:
+        cursor.close()
 
 
 def run(connection: Connection, statement: Any, rows: pa.Table) -> None:

@@ -251,3 +251,9 @@ def demo(
     from meterlake.demo.tour import run
 
     run(Path(folder), size, port=None if no_serve else port)
+
+
+@registry_commands.command("migrate")
+def registry_migrate(context: typer.Context, lake: Lake = None, registry: Registry = None) -> None:
+    """Bring the registry's tables to this version's layout, or make them where there are none."""
+    typer.echo(f"{opened(context, lake, registry, create=True).registry.url} is up to date")
