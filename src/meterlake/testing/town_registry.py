@@ -62,7 +62,8 @@ def _write_points(made: Town, path: Path, named: dict[str, str]) -> None:
         who = named.get(id_, f"at-{id_}")
         place = (f"{latitude[at]:.6f}", f"{longitude[at]:.6f}")
         kind = "business" if made.fleet.business[at] else "residential"
-        tail = (*place, kind, "Europe/London", "standard", f"F{at // 20:03d}", f"T{at // 5:03d}")
+        zone = "UTC+10:00" if who == "bobby" else "Europe/London"
+        tail = (*place, kind, zone, "standard", f"F{at // 20:03d}", f"T{at // 5:03d}")
         if who == "newcomer":
             rows.append((id_, "at-before", begin, moved, *tail))
         rows.append((id_, who, moved if who == "newcomer" else begin, "", *tail))

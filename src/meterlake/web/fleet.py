@@ -17,6 +17,7 @@ from meterlake.intervals import DAY_S, HOUR_S, MINUTE_S
 from meterlake.moments import local_date
 from meterlake.silence import Asked
 from meterlake.web.shell import Analyst, Operator  # noqa: TC001 - FastAPI reads the types
+from meterlake.zones import zone_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +64,9 @@ def long(seconds: int) -> str:
 
 
 def _zone(page: Page, asked: str | None) -> str:
-    """Zone that is asked for, else that of most service points."""
+    """Zone that is asked for, else that of most service points; Invalid where there is no such zone."""
+    if asked:
+        zone_table(asked)
     return asked or _vitals(page).zones()[0]
 
 

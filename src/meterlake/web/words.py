@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo
 
+import numpy as np
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
 from babel.numbers import format_currency, format_decimal
 
 from meterlake.readings import MILLI
+from meterlake.zones import utc_to_local
 
 FALLBACK: Final = "en-GB"
 DIGITS: Final = {"W": 0, "L/h": 0}
@@ -60,7 +61,8 @@ def money(text: str, currency: str | None, locale: Locale) -> str:
 
 
 def _local(seconds: int, zone: str) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(zone))
+    """Return what a clock in ``zone`` shows, a fixed offset such as UTC+10:00 too, as if it were UTC."""
+    return datetime.fromtimestamp(int(utc_to_local(zone, np.array([seconds]))[0]), UTC)
 
 
 def clock(seconds: int, zone: str, locale: Locale) -> str:

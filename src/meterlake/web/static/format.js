@@ -8,8 +8,15 @@ export const ZONE = page.zone || "UTC";
 /** @type {Map<string, Intl.NumberFormat | Intl.DateTimeFormat>} */
 const kept = new Map();
 
-/** @param {string} locale @param {Intl.DateTimeFormatOptions} options */
-function dates(locale, options) {
+/** A zone as browsers name it: a fixed offset such as UTC+10:00 is +10:00. @param {string} zone */
+export const clockOf = (zone) => {
+  const fixed = /^\s*(?:UTC|GMT)?([+-])(\d{1,2}):?(\d\d)?\s*$/i.exec(zone);
+  return fixed ? `${fixed[1]}${fixed[2].padStart(2, "0")}:${fixed[3] ?? "00"}` : zone;
+};
+
+/** @param {string} locale @param {Intl.DateTimeFormatOptions} told */
+function dates(locale, told) {
+  const options = told.timeZone ? { ...told, timeZone: clockOf(told.timeZone) } : told;
   const key = `d${locale}${JSON.stringify(options)}`;
   let made = /** @type {Intl.DateTimeFormat | undefined} */ (kept.get(key));
   if (!made) {

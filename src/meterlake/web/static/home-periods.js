@@ -1,5 +1,6 @@
 // Calendar arithmetic on plain dates ("2026-01-31"); no clock and no zone takes part in it.
 // @ts-check
+import { wall } from "./format.js";
 
 /** @typedef {"day" | "week" | "month" | "year"} Kind */
 
@@ -86,7 +87,5 @@ export function dayName(kind, day, locale) {
 
 /** The date that a clock in `zone` shows now. @param {string} zone */
 export function dayIn(zone) {
-  const parts = new Intl.DateTimeFormat("en", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).formatToParts();
-  const part = (/** @type {string} */ type) => parts.find((one) => one.type === type)?.value;
-  return `${part("year")}-${part("month")}-${part("day")}`;
+  return wall(new Date().toISOString(), zone).slice(0, 10);
 }
