@@ -62,7 +62,7 @@ def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None, desk: Desk
     figures = Figures(node.status)
     app.state.served = Served(
         node=node, ring=KeyRing(keys), roster=Roster(node.lake.registry), figures=figures,
-        streams=Streams(limits.streams, figures.streams), room=Room(node.settings.accept.waiting), limits=limits,
+        streams=Streams(limits.streams, limits.streams_each, figures.streams), room=Room(node.settings.accept.waiting), limits=limits,
         senders=anyio.CapacityLimiter(limits.senders), salt=salt(), desk=desk,
         workers=ThreadPoolExecutor(limits.workers, "answer"),
     )  # fmt: skip

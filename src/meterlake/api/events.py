@@ -22,32 +22,40 @@ COME_AGAIN_S: Final = 30
 
 
 class Streams:
-    """The open event streams of a server: at most so many, and all end when it stops."""
+    """The open event streams of a server: at most so many, few of them one person's, and all end when it stops."""
 
-    def __init__(self, most: int, gauge: Gauge) -> None:
-        """Bear ``most`` streams at once, shown by ``gauge``."""
-        self._most, self._gauge = most, gauge
-        self._open: set[asyncio.Event] = set()
+    def __init__(self, most: int, each: int, gauge: Gauge) -> None:
+        """Bear ``most`` streams at once, ``each`` of an account, shown by ``gauge``."""
+        self._most, self._each, self._gauge = most, each, gauge
+        self._open: dict[asyncio.Event, str | None] = {}
 
     @property
     def count(self) -> int:
         """How many are open."""
         return len(self._open)
 
-    def enter(self) -> asyncio.Event:
-        """Count one more, which is over when the event returned is set; Overloaded beyond the limit."""
+    def enter(self, account: str | None) -> asyncio.Event:
+        """Count one more, which is over when the event returned is set; Overloaded beyond a limit.
+
+        ``account`` is whose it is; None: that of a key, of which any number may be open.
+        """
+        if account is not None and list(self._open.values()).count(account) >= self._each:
+            raise Overloaded(
+                f"{self._each} event streams of your account are open already; close some of its pages",
+                COME_AGAIN_S,
+            )
         if len(self._open) >= self._most:
             raise Overloaded(
                 f"{self._most} event streams are open already; come again when one has ended", COME_AGAIN_S
             )
         over = asyncio.Event()
-        self._open.add(over)
+        self._open[over] = account
         self._gauge.set(len(self._open))
         return over
 
     def leave(self, over: asyncio.Event) -> None:
         """Count one less."""
-        self._open.discard(over)
+        self._open.pop(over, None)
         self._gauge.set(len(self._open))
 
     def close(self) -> None:

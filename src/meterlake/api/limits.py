@@ -15,6 +15,8 @@ class ApiLimits:
     """Seconds that a sender has for a whole body."""
     streams: int = 256
     """Event streams at once."""
+    streams_each: int = 32
+    """Event streams of one account at once."""
     senders: int = 32
     """Batches that are worked on at once."""
     workers: int = 16
@@ -27,6 +29,6 @@ class ApiLimits:
     def told(self) -> dict[str, str]:
         """Return every limit as text."""
         return {
-            "headers": f"{self.headers_s:g}s", "body": f"{self.body_s:g}s", "streams": str(self.streams), "senders": str(self.senders),
+            "headers": f"{self.headers_s:g}s", "body": f"{self.body_s:g}s", "streams": str(self.streams), "streams_each": str(self.streams_each), "senders": str(self.senders),
             "workers": str(self.workers),            "connections": str(self.connections), "stop": f"{self.stop_s}s",
         }  # fmt: skip

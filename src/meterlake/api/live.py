@@ -173,7 +173,7 @@ def _answered(asked: Asked, make: Callable[[], Any]) -> Response:
 
 
 async def _open(asked: Asked) -> AsyncIterator[asyncio.Event]:
-    over = asked.served.streams.enter()
+    over = asked.served.streams.enter(asked.key.account)
     try:
         yield over
     finally:
