@@ -164,7 +164,7 @@ def change(page: Admin, id: str, act: str, holds: Text = "", csrf: Text = "") ->
 @router.get("/audit")
 def audit(
     page: Admin, account: str | None = None, subject: Annotated[str | None, Query(max_length=256)] = None,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
 ) -> Response:  # fmt: skip
     """Show the trail, newest first."""
     found = page.desk.trail(account=account or None, subject=subject or None, before=before, limit=TRAIL + 1)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form
 from starlette.responses import RedirectResponse, Response
 
 from meterlake.errors import Denied, Invalid, MeterlakeError, NotFound, Overloaded
+from meterlake.web.proxies import where
 from meterlake.web.security import check_form, drop_session, keep_session
 from meterlake.web.shell import HOMES, Anybody, Everybody, Page, local_path
 
 router = APIRouter(include_in_schema=False)
 
 Text = Annotated[str, Form(max_length=1000)]
-NO_ADDRESS: Final = "unknown"
-
-
-def where(request: Request) -> str:
-    """Return the address that a request came from."""
-    return request.client.host if request.client else NO_ADDRESS
 
 
 def to(path: str) -> Response:

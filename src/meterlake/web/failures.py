@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from meterlake.api.problems import status_of
+from meterlake.api.signed import signed_of
 from meterlake.errors import MeterlakeError, Overloaded
 from meterlake.web.shell import Page, SignIn, to_sign_in
 
@@ -27,6 +29,8 @@ WORDS: Final = {
     403: ("Not from here", "This form is too old, or was not sent from this site. Open the page again and send it once more."),
     404: ("Nothing here", "There is no such page, or it is not yours to see."),
     405: ("Nothing here", "There is no such page, or it is not yours to see."),
+    408: ("Too slow", "What was sent did not arrive in time. Try again."),
+    413: ("Too much", "What was sent is longer than any form of ours. Send less."),
     422: ("That did not work", "A part of the address cannot be read."),
     500: ("Something went wrong", "The server could not make this page. The log says why; try again in a moment."),
     503: ("A moment, please", "The server has too much to do right now. Try again in a moment."),
@@ -59,9 +63,18 @@ def _either(program: Any) -> Callable[[Request, Exception], Any]:
         if request.url.path.startswith(PROGRAMS):
             answer: Response = await program(request, error)
             return answer
+        await _look(request)
         return _page(request, error)
 
     return told
+
+
+async def _look(request: Request) -> None:
+    """Find out who asks for what no page knows, so that it looks to them as what they may not see."""
+    served = request.app.state.served
+    if "meterlake.signed" not in request.scope:
+        with suppress(MeterlakeError):
+            request.scope["meterlake.signed"] = await signed_of(served.desk, request)
 
 
 def _page(request: Request, error: Exception) -> Response:

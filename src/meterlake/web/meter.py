@@ -13,8 +13,9 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 
 from meterlake.api.deliveries import listed
 from meterlake.api.live import told
-from meterlake.errors import NotFound
+from meterlake.errors import Invalid, NotFound
 from meterlake.intervals import DAY_S
+from meterlake.moments import YEARS
 from meterlake.web.records import shortened
 from meterlake.web.shell import Operator  # noqa: TC001 - FastAPI reads the types
 
@@ -41,6 +42,8 @@ def meter(page: Operator, id: Id, day: Annotated[date | None, Query()] = None) -
     stays = [stay for stay in page.node.lake.registry.installations(id).to_pylist() if stay["meter_id"] == id]
     last = max([one["last_s"] for one in series], default=now)
     shown = day or datetime.fromtimestamp(min(last, now), UTC).date()
+    if not YEARS[0] < shown.year < YEARS[1]:
+        raise Invalid(f"a day of the years {YEARS[0] + 1} to {YEARS[1] - 1} can be shown; choose another one")
     begin, end = shown - timedelta(days=DAYS - 1), shown + timedelta(days=1)
     return page.render(
         "meter.html", id=id, row=row, stays=stays, live=[] if live is None else told(live), series=series, day=shown, at=shortened,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import secrets
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
 
 from meterlake.api.problems import Refused
 
@@ -20,6 +23,10 @@ FORM_COOKIE: Final = "meterlake_form"
 """Token of forms of those who are not signed in."""
 SESSION_S: Final = 30 * 86_400
 FORM_S: Final = 3_600
+FORM_BYTES: Final = 256 << 10
+"""A form that is longer is not read."""
+UNREAD: Final = (408, 413)
+"""After these the rest of a body is not wanted."""
 PUBLIC: Final = "METERLAKE_PUBLIC_URL"
 MAP_STYLE: Final = "METERLAKE_MAP_STYLE"
 
@@ -28,6 +35,7 @@ PLAIN: Final = {
     b"referrer-policy": b"same-origin",
     b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
     b"x-frame-options": b"DENY",
 }
 HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
@@ -50,11 +58,11 @@ def policy() -> str:
 
 
 class Guarded:
-    """An ASGI app whose answers all carry the headers above."""
+    """An ASGI app whose answers all carry the headers above, and whose forms come within a time."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Guard ``app``."""
-        self._app = app
+    def __init__(self, app: ASGIApp, form_s: float) -> None:
+        """Guard ``app``; who sends a form has ``form_s`` seconds for it."""
+        self._app, self._form_s = app, form_s
         self._headers = {**PLAIN, b"content-security-policy": policy().encode()}
         if os.environ.get(PUBLIC, "").startswith("https:"):
             self._headers |= dict([HTTPS_ONLY])
@@ -68,10 +76,35 @@ class Guarded:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [pair for pair in message["headers"] if pair[0].lower() not in self._headers]
-                message["headers"] = [*kept, *self._headers.items()]
+                closes = [(b"connection", b"close")] if message["status"] in UNREAD else []
+                message["headers"] = [*kept, *self._headers.items(), *closes]
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        if scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, guarded)
+        elif scope["method"] == "HEAD":  # the server sends no body for it
+            await self._app({**scope, "method": "GET"}, receive, guarded)
+        else:
+            await self._app(scope, _within(receive, self._form_s), guarded)
+
+
+def _within(receive: Receive, seconds: float) -> Receive:
+    """Return ``receive`` with ``seconds`` for the whole of a body."""
+    until, more = asyncio.get_running_loop().time() + seconds, True
+
+    async def heard() -> Message:
+        nonlocal more
+        if not more:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        more = message.get("more_body", False)
+        return message
+
+    return heard
 
 
 def is_safe(request: Request) -> bool:
@@ -127,8 +160,8 @@ def check_form(request: Request, told: str, expected: str | None) -> None:
     """
     own = expected if expected is not None else request.cookies.get(FORM_COOKIE, "")
     origin = request.headers.get("origin")
-    here = {request.headers.get("host", ""), urlsplit(os.environ.get(PUBLIC, "")).netloc}
-    foreign = origin is not None and urlsplit(origin).netloc not in here
+    here = {request.headers.get("host"), urlsplit(os.environ.get(PUBLIC, "")).netloc} - {None, ""}
+    foreign = origin is not None and urlsplit(origin).netloc not in here  # "null" is nobody's page
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         foreign = True
     if foreign or not own or not hmac.compare_digest(own.encode(), told.encode()):
