@@ -214,11 +214,13 @@ class Append:
     """One batch for the log: its bytes, and the names under which a repeat of it will be recognised.
 
     ``names`` are the hash of its content and the sender's own key; ``memo`` (JSON) is what a repeat is told.
+    ``headers`` go beside the bytes where the log keeps some.
     """
 
     data: bytes
     names: tuple[str, ...]
     memo: str
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Log(Protocol):
@@ -249,6 +251,70 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of the log; what was appended is durable already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one place of a shard's log holds, whoever wrote it."""
+
+    shard: str
+    offset: int
+    at_us: int
+    """When the log took it (µs since 1970 UTC)."""
+    data: bytes
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Shards(Protocol):
+    """Who works on shards, told of those that come and go; called from `Member.poll` alone."""
+
+    def taken(self, shards: Sequence[str]) -> Mapping[str, int]:
+        """Begin with ``shards``; return the offsets to read them from."""
+
+    def released(self, shards: Sequence[str], *, lost: bool) -> None:
+        """Let go of ``shards``: others take them next, or have them already where they are ``lost``."""
+
+
+class Member(Protocol):
+    """One of the processes that share the shards among them."""
+
+    def poll(self, timeout_s: float) -> Sequence[Record]:
+        """Return what came next in the shards that are ours, those of one shard by rising offset."""
+
+    def done(self, offsets: Mapping[str, int]) -> None:
+        """Tell those who watch the log how far shards are; nothing is ever read from there."""
+
+    def close(self) -> None:
+        """Leave; the shards are released before."""
+
+
+class Logs(Protocol):
+    """Many logs under one roof, one a shard, written by any process and read by one at a time each."""
+
+    url: str
+
+    def partitions(self) -> int:
+        """Return into how many shards each commodity is cut; Invalid where the topics do not fit together."""
+
+    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int]:
+        """Make ``batches``, each of a shard, durable; return their offsets. Names are taken in the order of calls.
+
+        Raises:
+            Overloaded: not all of them are durable, any may be: the same again is recognised by its shard.
+
+        """
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the memos of those ``names`` that were appended before, by whatever process, and are not forgotten."""
+
+    def shard(self, name: str) -> Log:
+        """Return the log of one shard."""
+
+    def join(self, shards: Shards) -> Member:
+        """Become one of those who share the shards."""
+
+    def close(self) -> None:
+        """Let go; what was appended is durable already."""
 
 
 class Checkpoints(Protocol):

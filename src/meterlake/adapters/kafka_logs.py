@@ -1,0 +1,197 @@
+"""All topics of one prefix: batches in, and the names of those that are known.
+
+A batch counts as taken when its partitions have it on all replicas that are in sync (acks=all, idempotent producer);
+then its names go to the topic ``batches``, from which every process that takes batches knows it.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+from meterlake.adapters.kafka_group import KafkaMember
+from meterlake.adapters.kafka_log import KafkaLog
+from meterlake.adapters.kafka_names import KafkaNames
+from meterlake.adapters.kafka_settings import MESSAGE_BYTES, KafkaUrl, client, kafka
+from meterlake.adapters.kafka_topics import PATIENCE_S, metadata, partitions_of, place_of
+from meterlake.errors import MeterlakeError, Overloaded, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from meterlake.ports import Append, Log, Logs, Member, Shards
+
+DELIVERY_MS: Final = 8_000
+"""So long a message may wait for its acknowledgement; then the sender is told to come again."""
+
+PRODUCER: Final = {
+    "enable.idempotence": True, "acks": "all", "compression.type": "lz4", "linger.ms": 2,
+    "message.max.bytes": MESSAGE_BYTES, "delivery.timeout.ms": DELIVERY_MS, "request.timeout.ms": 4_000,
+    "socket.timeout.ms": 6_000, "retry.backoff.ms": 50, "retry.backoff.max.ms": 500, "queue.buffering.max.kbytes": 1 << 18,
+}  # fmt: skip
+
+
+class _Sent:
+    """Messages on their way: their offsets, and the first of them that did not arrive."""
+
+    def __init__(self, n: int) -> None:
+        self.offsets, self.error = [-1] * n, ""
+        self._left, self._lock, self._done = n, Lock(), Event()
+
+    def one(self, i: int) -> Callable[[Any, Any], None]:
+        """What is to be called once message ``i`` is durable, or given up."""
+
+        def told(error: Any, message: Any) -> None:
+            with self._lock:
+                if error is None:
+                    self.offsets[i] = message.offset()
+                else:
+                    self.error = self.error or error.str()
+                self._left -= 1
+                if not self._left:
+                    self._done.set()
+
+        return told
+
+    def wait(self) -> None:
+        """Wait until all are durable or given up, which the client does by itself."""
+        self._done.wait()
+
+
+class KafkaLogs:
+    """`ports.Logs` in the topics of one prefix."""
+
+    def __init__(self, url: KafkaUrl) -> None:
+        """Connect; Overloaded where no broker answers, NotFound where there are no topics."""
+        self.kafka_url, self.url = url, str(url)
+        self._producer = client(kafka().Producer, url.configuration(PRODUCER))
+        self._partitions = partitions_of(self._producer, url)
+        self._admin = client(kafka().admin.AdminClient, url.configuration({}))
+        self._names: KafkaNames | None = None
+        self._opening, self._stop = Lock(), Event()
+        self._thread = Thread(target=self._poll, name="kafka-acks", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.1)
+
+    def partitions(self) -> int:
+        """Return into how many partitions each commodity is cut."""
+        return self._partitions
+
+    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int]:
+        """Make ``batches`` durable on all replicas in sync, then their names; return their offsets."""
+        offsets = self.produce(
+            [(*place_of(self.kafka_url, shard), None, batch.data, batch.headers) for shard, batch in batches]
+        )
+        named = [(batch.names, batch.memo) for _, batch in batches if batch.names]
+        if named:
+            self._known().keep(named, self.produce)
+        return offsets
+
+    def produce(
+        self, messages: Sequence[tuple[str, int, bytes | None, bytes, Sequence[tuple[str, bytes | None]]]]
+    ) -> list[int]:
+        """Send (topic, partition, key, value, headers), wait for all, and return their offsets."""
+        library, sent = kafka(), _Sent(len(messages))
+        error = ""
+        for i, (topic, partition, key, value, headers) in enumerate(messages):
+            if not error:
+                try:
+                    self._producer.produce(
+                        topic, value, key, partition, on_delivery=sent.one(i), headers=list(headers)
+                    )
+                    continue
+                except BufferError:
+                    error = "more is on its way than brokers take"
+                except library.KafkaException as refused:
+                    error = refused.args[0].str()
+                    if refused.args[0].code() == library.KafkaError.MSG_SIZE_TOO_LARGE:
+                        raise TooLarge(f"a message of {len(value)} bytes for {topic}: {error}") from refused
+            sent.one(i)(None, _NoMessage)
+        if messages:
+            sent.wait()
+        if error or sent.error:
+            raise Overloaded(
+                f"Kafka did not acknowledge: {error or sent.error}; {self._how()}; send this again in a moment",
+                2,
+            )
+        return sent.offsets
+
+    def _how(self) -> str:
+        """How brokers and copies stand, as far as one of them still answers."""
+        try:
+            found = metadata(self._producer, self.kafka_url, 1.0)
+        except MeterlakeError:
+            return "no broker answers"
+        ours = [t for name, t in found.topics.items() if name.startswith(f"{self.kafka_url.prefix}.")]
+        fewest = min((len(p.isrs) for topic in ours for p in topic.partitions.values()), default=0)
+        return f"{len(found.brokers)} brokers answer, and some partition has {fewest} copies in sync"
+
+    def _known(self) -> KafkaNames:
+        with self._opening:
+            if self._names is None:
+                self._names = KafkaNames(self.kafka_url, self._partitions)
+            return self._names
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the memos of those ``names`` that are known."""
+        return self._known().find(names)
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset that is kept in a partition, and the next to come."""
+        library = kafka()
+        place, spec = library.TopicPartition(topic, partition), library.admin.OffsetSpec
+        first, end = (
+            self._asked(
+                lambda at=at: self._admin.list_offsets({place: at}, request_timeout=PATIENCE_S)[place]
+            )
+            for at in (spec.earliest(), spec.latest())
+        )
+        return int(first.offset), int(end.offset)
+
+    def delete_below(self, topic: str, partition: int, offset: int) -> None:
+        """Drop what a partition has below ``offset``."""
+        place = kafka().TopicPartition(topic, partition, offset)
+        self._asked(lambda: self._admin.delete_records([place], request_timeout=PATIENCE_S)[place])
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        """Answer of the brokers; while a partition changes its leader, ask again."""
+        library, patience = kafka(), time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask().result()
+            except library.KafkaException as error:
+                if time.monotonic() > patience:
+                    raise Overloaded(f"{self.url} does not answer: {error.args[0].str()}", 5) from error
+                time.sleep(0.1)
+
+    def shard(self, name: str) -> Log:
+        """Return the log of one shard."""
+        return KafkaLog(self, name)
+
+    def join(self, shards: Shards) -> Member:
+        """Become one of those who share the partitions."""
+        return KafkaMember(self.kafka_url, shards)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._stop.set()
+        self._thread.join()
+        if self._names is not None:
+            self._names.close()
+        self._producer.flush(0)
+
+
+class _NoMessage:
+    """Stands for a message that was never sent."""
+
+    @staticmethod
+    def offset() -> int:
+        return -1
+
+
+if TYPE_CHECKING:
+    _: type[Logs] = KafkaLogs
