@@ -8,109 +8,33 @@ Idempotency-Key, or with the same content, counts once.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import uuid
 from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
+from meterlake.bodies import BatchReceipt, Reader, Waiting, known_as, memo_of, names_of
 from meterlake.entry import Entry
 from meterlake.errors import Conflict, LogFailed, MeterlakeError, Overloaded, TooLarge
-from meterlake.formats.batch import parse_body
-from meterlake.formats.codec import Origin, ReadOptions
-from meterlake.ids import MeterIds
-from meterlake.ledger import QUARANTINE_SCHEMA, of_load, quarantine_rows
+from meterlake.ledger import QUARANTINE_SCHEMA
 from meterlake.ports import Append
-from meterlake.readings import REASON_CODES
-from meterlake.repeats import drop_repeats
-from meterlake.strips import MISSING, Kind, Kinds, Rejects, Strips, beyond_years
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from meterlake.formats.codec import Parsed
     from meterlake.keys import ApiKey
     from meterlake.live.live import Live
     from meterlake.node_settings import AcceptLimits
     from meterlake.ports import Lake, Log
 
-ERRORS_SHOWN: Final = 100
-"""Refused lines that the answer lists; the quarantine has all of them."""
-
-TEXT_MAX: Final = 1000
-"""Bytes of a refused line that are kept."""
-
 WEIGH_S: Final = 0.2
 
 NUMBERS_AT_ONCE: Final = 4096
 """Delivery numbers reserved at once; those that a stopped process did not use are never used."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReceipt:
-    """What became of a batch: received = accepted + duplicate + rejected."""
-
-    batch_id: str
-    received: int
-    accepted: int
-    duplicate: int
-    rejected: int
-    errors: list[dict[str, Any]]
-    replayed: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the receipt as JSON values."""
-        return {
-            "batch_id": self.batch_id, "received": self.received, "accepted": self.accepted,
-            "duplicate": self.duplicate, "rejected": self.rejected, "errors": self.errors,
-            "replayed": self.replayed,
-        }  # fmt: skip
-
-    @classmethod
-    def again(cls, memo: Mapping[str, Any]) -> BatchReceipt:
-        """Answer for a batch that is known already: nothing of it is new."""
-        return cls(
-            memo["batch_id"], memo["received"], 0, memo["received"] - memo["rejected"],
-            memo["rejected"], memo["errors"], replayed=True,
-        )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A parsed batch on its way to the log."""
-
-    batch_id: str
-    owner: str
-    source: str
-    content: str
-    names: tuple[str, ...]
-    parsed: Parsed
-    kinds: Sequence[Kind]
-    strips: Strips
-    rejects: pa.Table
-    duplicate: int
-    bytes: int
-    done: Future[BatchReceipt] = field(default_factory=Future)
-
-    @property
-    def accepted(self) -> int:
-        """Readings that the log will hold."""
-        return int((self.strips.amounts != MISSING).sum())
-
-    def receipt(self) -> BatchReceipt:
-        """What its sender is told once it is durable."""
-        rejected = self.parsed.received - self.accepted - self.duplicate
-        shown = self.rejects.slice(0, ERRORS_SHOWN).select(["line", "reason", "text", "count"]).to_pylist()
-        return BatchReceipt(
-            self.batch_id, self.parsed.received, self.accepted, self.duplicate, rejected, shown
-        )
 
 
 class Acceptor:
@@ -128,6 +52,7 @@ class Acceptor:
         """``changed`` is told the live epoch after each group, ``failed`` why nothing is acknowledged any more."""
         self._live, self._log, self._lake, self.limits = live, log, lake, limits
         self._changed, self._failed = changed, failed
+        self._reader = Reader(limits, lambda: live.ids, live.phases_clash)
         self._ready = Condition()
         self._queue: deque[Waiting] = deque()
         self._numbers: list[int] = []
@@ -173,14 +98,11 @@ class Acceptor:
             )
         self._enter(len(body))
         try:
-            content = hashlib.sha256(
-                f"{key.id}\n{key.source}\n{key.best_quality}\n{media}\n".encode() + body
-            ).hexdigest()
-            names = (f"content:{content}", *([f"key:{key.id}:{idempotency}"] if idempotency else ()))
+            content, names = names_of(body, media, key, idempotency)
             known = self._known(names, content)
             if known is not None:
                 return known
-            waiting = self._parse(body, media, key, content, names)
+            waiting = self._reader.read(body, media, key, (content, names), uuid.uuid4().hex[:20])
             with self._ready:
                 if self._stopping:
                     raise Overloaded("the server is stopping; send this again in a moment", 5)
@@ -213,65 +135,7 @@ class Acceptor:
         return self._weighed[1]
 
     def _known(self, names: Sequence[str], content: str) -> BatchReceipt | None:
-        for memo in map(json.loads, self._log.find(names).values()):
-            if memo["content"] != content:
-                raise Conflict(
-                    "this Idempotency-Key was used for another content; give each batch its own key"
-                )
-            return BatchReceipt.again(memo)
-        return None
-
-    def _parse(self, body: bytes, media: str, key: ApiKey, content: str, names: tuple[str, ...]) -> Waiting:
-        now_us = time.time_ns() // 1000
-        kinds = Kinds()
-        origin = Origin(key.source, 0, now_us, now_us // 1_000_000, key.best_quality)
-        ids = self._live.ids if key.meters is None else MeterIds()
-        parsed = parse_body(body, media, ReadOptions(), origin, ids, kinds, line_max=self.limits.line)
-        if parsed.received > self.limits.readings:
-            raise TooLarge(
-                f"{parsed.received} readings in one batch: at most {self.limits.readings} are taken, send smaller ones"
-            )
-        batch_id = uuid.uuid4().hex[:20]
-        rejects = [quarantine_rows(0, "", parsed.rejects)]
-        strips = parsed.strips
-        if key.meters is not None and len(strips):
-            mine = np.isin(strips.meter, ids.find(sorted(key.meters)))
-            rejects.append(self._refused(strips.where(~mine), "unknown_meter", body, media, kinds))
-            strips = strips.where(mine)
-            strips.meter = self._live.ids.codes_of(ids.take(strips.meter))
-        strips = self._sound(strips, body, media, rejects, kinds)
-        strips, duplicate = drop_repeats(strips, kinds.table)
-        return Waiting(
-            batch_id, key.id, key.source, content, (*names, f"batch:{batch_id}"), parsed, tuple(kinds.table), strips,
-            of_load(pa.concat_tables(rejects), batch_id), duplicate, len(body),
-        )  # fmt: skip
-
-    def _sound(
-        self, strips: Strips, body: bytes, media: str, rejects: list[pa.Table], kinds: Kinds
-    ) -> Strips:
-        """Strips of years that can be asked for, in the phase of their meters; the others are refused."""
-        odd = beyond_years(strips)
-        if odd.any():
-            rejects.append(self._refused(strips.where(odd), "bad_time", body, media, kinds))
-            strips = strips.where(~odd)
-        beside = self._live.phases_clash(strips, kinds.table)
-        if beside.any():
-            rejects.append(self._refused(strips.where(beside), "off_grid", body, media, kinds))
-            strips = strips.where(~beside)
-        return strips
-
-    @staticmethod
-    def _refused(strips: Strips, reason: str, body: bytes, media: str, kinds: Kinds) -> pa.Table:
-        """Quarantine rows for readings that could be read."""
-        if not len(strips):
-            return QUARANTINE_SCHEMA.empty_table()
-        within = np.arange(len(strips.amounts)) - np.repeat(strips.offsets()[:-1], strips.count)
-        per_line = np.array([kind.per_line for kind in kinds.table], bool)[strips.kind]
-        line = np.repeat(strips.line, strips.count) + np.where(np.repeat(per_line, strips.count), within, 0)
-        lines, counts = np.unique(line[strips.amounts != MISSING], return_counts=True)
-        code = np.full(len(lines), REASON_CODES[reason], np.uint8)
-        texts = _texts(body, media, lines.tolist())
-        return quarantine_rows(0, "", Rejects(lines, code, counts.astype(np.int32), texts))
+        return known_as(self._log.find(names), content)
 
     # -- the one thread that commits ------------------------------------------------------------------
 
@@ -315,7 +179,7 @@ class Acceptor:
         receipts = [waiting.receipt() for waiting in fresh]
         if fresh:
             first = self._log.append([
-                Append(entry.encode(self._live.ids), waiting.names, _memo(receipt, waiting, entry.number))
+                Append(entry.encode(self._live.ids), waiting.names, memo_of(receipt, waiting, entry.number))
                 for waiting, entry, receipt in zip(fresh, entries, receipts, strict=True)
             ])  # fmt: skip
             for i, entry in enumerate(entries):
@@ -368,16 +232,3 @@ class Acceptor:
             first = self._lake.reserve(NUMBERS_AT_ONCE)
             self._numbers = list(range(first + NUMBERS_AT_ONCE - 1, first - 1, -1))
         return self._numbers.pop()
-
-
-def _memo(receipt: BatchReceipt, waiting: Waiting, number: int) -> str:
-    told = receipt.to_json() | {"content": waiting.content, "owner": waiting.owner, "number": number}
-    return json.dumps(told)
-
-
-def _texts(body: bytes, media: str, numbers: Sequence[int]) -> list[str]:
-    """Lines of a body by their numbers from 1, cut to what a quarantine keeps; empty where the form has no lines."""
-    if media not in {"text/csv", "application/x-ndjson"}:
-        return [""] * len(numbers)
-    lines = body.split(b"\n")
-    return [lines[number - 1][:TEXT_MAX].decode("utf-8", "replace").rstrip("\r") for number in numbers]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from meterlake.errors import Invalid
 from meterlake.query.questions import Questions
+from meterlake.roles import ALL
 from meterlake.work import at_work
 
 if TYPE_CHECKING:
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from meterlake.check import CheckReport
+    from meterlake.cluster import ClusterNode
     from meterlake.compact import CompactReceipt
+    from meterlake.ids import MeterIds
     from meterlake.intake import LoadOptions
+    from meterlake.live.live import Live
     from meterlake.live.part import LiveSource
     from meterlake.nightly.batch import BatchReceipt
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
     from meterlake.people import Desk
-    from meterlake.ports import Keys, Lake, Registry
+    from meterlake.ports import Checkpoints, Keys, Lake, Logs, Registry
     from meterlake.receipt import Receipt
     from meterlake.retain import RetainReceipt
     from meterlake.undo import UndoReceipt
@@ -241,31 +245,124 @@ def open_lake(
     return Meterlake(lake, registry_at(registry, lake, create=create))
 
 
-def open_node(url: str, registry: str | None, settings: NodeSettings) -> Node:
-    """Open the lake at ``url`` to be served, and make it where there is none; the log lies inside its folder.
+def open_server(
+    url: str,
+    registry: str | None,
+    settings: NodeSettings,
+    log: str | None = None,
+    roles: frozenset[str] = ALL,
+) -> Node | ClusterNode:
+    """Open the lake at ``url`` to be served by a process with some ``roles``; without ``log`` it lies in the lake's folder."""
+    match urlsplit(log or "sqlite:").scheme:
+        case "sqlite":
+            if roles != ALL:
+                raise Invalid(
+                    f"--role {','.join(sorted(roles))} needs a log that processes share: --log kafka://…"
+                )
+            return open_node(url, registry, settings, urlsplit(log or "").path)
+        case "kafka":
+            return _one_of_many(url, registry, settings, str(log), roles)
+        case scheme:
+            raise Invalid(f"--log {scheme}: give sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX")
+
+
+def open_node(url: str, registry: str | None, settings: NodeSettings, log_folder: str = "") -> Node:
+    """Open the lake at ``url`` to be served by one process, and make it where there is none; the log is SQLite's.
 
     Raises:
         Conflict: another server works on this lake.
 
     """
-    import time
-
     from meterlake.adapters.archive import FolderArchive
     from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
     from meterlake.adapters.sqlite_log import SqliteLog
     from meterlake.ids import MeterIds
-    from meterlake.live.live import Live
-    from meterlake.node import SPANS_S, Node
+    from meterlake.node import Node
 
     lake = lake_at(url, create=True)
-    folder = Path(lake.url) / "live"
     if not Path(lake.url).is_dir():
         raise Invalid(f"{url} cannot be served: give a lake in a folder")
+    folder = Path(log_folder) if log_folder else Path(lake.url) / "live"
     folder.mkdir(exist_ok=True)
     log = SqliteLog(folder / "log.db")
-    ended = int(time.time()) - settings.grace_s
-    live = Live(MeterIds(), settings.live, {span: ended // span * span for span in SPANS_S})
+    live = _live(MeterIds(), settings)
     known = registry_at(registry, lake, create=True)
     archive = FolderArchive(Path(lake.url) / "archive") if settings.archive else None
     checkpoints = SqliteCheckpoints(folder / "open.db")
     return Node(Meterlake(lake, known, live=live), live, log, checkpoints, settings, archive)
+
+
+def _live(ids: MeterIds, settings: NodeSettings) -> Live:
+    """Return a live side without readings; blocks that are over by now are late."""
+    import time
+
+    from meterlake.live.live import Live
+    from meterlake.node import SPANS_S
+
+    ended = int(time.time()) - settings.grace_s
+    return Live(ids, settings.live, {span: ended // span * span for span in SPANS_S})
+
+
+def _one_of_many(
+    url: str, registry: str | None, settings: NodeSettings, log: str, roles: frozenset[str]
+) -> ClusterNode:
+    """Open a lake to be served by one process of several, which share the log."""
+    from dataclasses import replace
+
+    from meterlake.cluster import ClusterNode
+    from meterlake.foreign import Place
+    from meterlake.ids import MeterIds
+    from meterlake.ingest import Ingest
+    from meterlake.live.together import Together
+    from meterlake.shard import Shard
+
+    logs = logs_at(log)
+    lake = lake_at(url, create=True)
+    known = registry_at(registry, lake, create=True)
+    ids = MeterIds()
+    live = Together(ids, settings.live)
+
+    def shard(name: str) -> Shard:
+        return Shard(
+            name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
+            Place(*logs.place(name)),
+        )  # fmt: skip
+
+    return ClusterNode(
+        Meterlake(lake, known, live=live), live, logs, replace(settings, batch=settings.batch and "batch" in roles),
+        ingest=Ingest(logs, settings.accept) if "ingest" in roles else None,
+        make=shard if "live" in roles else None,
+    )  # fmt: skip
+
+
+def logs_at(url: str) -> Logs:
+    """Open the logs of shards at ``url``; NotFound where there are none, Overloaded where nobody answers."""
+    from meterlake.adapters.kafka_logs import KafkaLogs
+    from meterlake.adapters.kafka_settings import KafkaUrl
+
+    return KafkaLogs(KafkaUrl.parse(url))
+
+
+def checkpoints_of(lake: Lake, shard: str) -> Checkpoints:
+    """Return where the live side of a shard is saved: beside the lake."""
+    from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
+
+    folder = Path(lake.url) / "live"
+    folder.mkdir(exist_ok=True)
+    return SqliteCheckpoints(folder / f"{shard}.db")
+
+
+def create_topics(url: str, partitions: int, replication: int) -> list[dict[str, Any]]:
+    """Make the topics of the log at ``url`` that are not there yet; say how all of them stand."""
+    from meterlake.adapters.kafka_settings import KafkaUrl
+    from meterlake.adapters.kafka_topics import create
+
+    return [topic.to_json() for topic in create(KafkaUrl.parse(url), partitions, replication)]
+
+
+def list_topics(url: str) -> list[dict[str, Any]]:
+    """Say how the topics of the log at ``url`` stand."""
+    from meterlake.adapters.kafka_settings import KafkaUrl
+    from meterlake.adapters.kafka_topics import topics
+
+    return [topic.to_json() for topic in topics(KafkaUrl.parse(url))]

@@ -5,7 +5,8 @@ MeterlakeError
 │   └── BadFile        a file fails as a whole: broken archive, unknown format, wrong encoding
 ├── NotFound           no such meter, load, version: exit 1, HTTP 404
 ├── Conflict           the lake is not in the state the caller counted on: HTTP 409
-│   └── ConcurrentCommit   somebody else committed first: plan again on the new snapshot
+│   ├── ConcurrentCommit   somebody else committed first: plan again on the new snapshot
+│   └── Fenced         another process has taken over what this one was working on
 ├── Denied             who asks may not: no key, a revoked one, a scope or meter it does not have: HTTP 401, 403
 ├── TooLarge           a body, batch or line beyond its limit: HTTP 413
 ├── Overloaded         come again later: HTTP 429 or 503 with Retry-After
@@ -41,6 +42,10 @@ class Conflict(MeterlakeError):
 
 class ConcurrentCommit(Conflict):
     """Another commit landed between plan and commit: plan again."""
+
+
+class Fenced(Conflict):
+    """Another process has taken over; what this one still has in hand may not be written any more."""
 
 
 class Denied(MeterlakeError):

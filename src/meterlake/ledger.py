@@ -73,7 +73,9 @@ OPERATION_SCHEMA: Final = pa.schema(
         pa.field("receipt", pa.string()),
     ]
 )
-"""One row a commit: ``load``, ``undo``, ``compact``, ``seal`` or ``fold``, the version it made, what it told."""
+"""One row a commit: ``load``, ``undo``, ``compact``, ``seal`` or ``fold``, the version it made, what it told.
+
+``load_id`` is that of a load; of a seal the shard, empty for the log of a server alone."""
 
 QUARANTINE_SCHEMA: Final = pa.schema(
     [
@@ -302,12 +304,18 @@ def _us(moment: datetime) -> int:
 
 
 def open_from(operations: pa.Table) -> Mapping[int, int]:
-    """By block span (s): start (s) from which on blocks may miss readings of recorded batches; none before a seal."""
+    """By block span (s): start (s) from which on blocks may miss readings of recorded batches; none before a seal.
+
+    Of the newest seals of several shards the least counts.
+    """
     seals = operations.filter(pc.equal(operations["operation"], "seal"))
-    if not len(seals):
-        return {}
-    newest = seals["receipt"][int(np.argmax(seals["version"].to_numpy()))].as_py()
-    return {int(span): int(start) for span, start in json.loads(newest)["floors"].items()}
+    seals = seals.take(pc.sort_indices(seals["version"]))
+    newest = dict(zip(seals["load_id"].to_pylist(), range(len(seals)), strict=True))
+    least: dict[int, int] = {}
+    for at in newest.values():
+        for span, start in json.loads(seals["receipt"][at].as_py())["floors"].items():
+            least[int(span)] = min(least.get(int(span), int(start)), int(start))
+    return least
 
 
 def quarantine_rows(delivery: int, path: str, rejects: Rejects) -> pa.Table:

@@ -61,14 +61,19 @@ def message_of(entry: Entry, ids: MeterIds) -> tuple[bytes, Headers]:
     return value, [(name, text.encode()) for name, text in headers.items()]
 
 
+def is_foreign(headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Whether a message is another program's."""
+    return all(name != FORMAT_HEADER or value is None for name, value in headers)
+
+
 def entry_of(
     value: bytes | None, headers: Sequence[tuple[str, bytes | None]] | None, ids: MeterIds
 ) -> Entry | Poison | Foreign:
     """Return what a message holds: a batch, with its meters numbered by ``ids``; or why it is none of ours."""
     told = dict(headers or ())
-    layout = told.get(FORMAT_HEADER)
-    if layout is None:
+    if is_foreign(headers or ()):
         return FOREIGN
+    layout = told.get(FORMAT_HEADER)
     if layout != str(FORMAT).encode():
         return Poison(f"format {layout!r}, this program reads {FORMAT}")
     data = value or b""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
@@ -18,19 +17,20 @@ import pyarrow.compute as pc
 from meterlake import archive as archives
 from meterlake.accept import Acceptor
 from meterlake.changes import Changes
+from meterlake.chores import Chores, Nights
 from meterlake.entry import Entry
-from meterlake.errors import Damaged, MeterlakeError, NotFound
+from meterlake.errors import Damaged, NotFound
 from meterlake.logs import log
-from meterlake.nightly.history import due_days, runs
+from meterlake.nightly.history import runs
 from meterlake.seal import seal, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from meterlake.accept import BatchReceipt
     from meterlake.app import Meterlake
+    from meterlake.bodies import BatchReceipt
     from meterlake.keys import ApiKey
     from meterlake.live.live import Live
     from meterlake.node_settings import NodeSettings
@@ -43,11 +43,6 @@ SPANS_S: Final = (86_400, 3_600)
 REGION_DIGITS: Final = 5
 EARLY: Final = 0.7
 """Of the memory for live readings in use: beyond it blocks are sealed without their grace."""
-
-ZONES: Final = 2
-"""Time zones, those of most homes, whose sums of groups are made before somebody asks."""
-
-FAILED_TRY_AGAIN_S: Final = 10.0
 
 
 class Node:
@@ -71,16 +66,18 @@ class Node:
         )
         self.ready = False
         self.sealed_s = self.saved_s = time.monotonic()
-        self.trouble: dict[str, str] = {}
-        """What does not work right now, by the name of the work."""
-        self._stop = Event()
+        self.chores = Chores()
         self._sealing = Lock()
         self._placed: tuple[Any, Any] | None = None
-        self._grouped: Any = None
         self._threads = [
             Thread(target=self._keep, name="keep", daemon=True),
-            Thread(target=self._nights, name="night", daemon=True),
+            Thread(target=Nights(lake, settings, self.chores).run, name="night", daemon=True),
         ]
+
+    @property
+    def trouble(self) -> dict[str, str]:
+        """What does not work right now, by the name of the work."""
+        return self.chores.trouble
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -115,7 +112,7 @@ class Node:
     def stop(self) -> None:
         """Refuse what comes, finish what was begun, save, and let go of the files."""
         self.ready = False
-        self._stop.set()
+        self.chores.stop.set()
         self.acceptor.stop()
         for thread in self._threads:
             if thread.is_alive():
@@ -219,64 +216,16 @@ class Node:
         return receipt
 
     def _keep(self) -> None:
-        while not self._stop.wait(0.5):
-            self._try("seal", self._seal_if_due)
+        while not self.chores.stop.wait(0.5):
+            self.chores.attempt("seal", self._seal_if_due)
             if time.monotonic() - self.saved_s >= self.settings.checkpoint_s:
-                self._try("checkpoint", self.checkpoint)
-            self._try("registry", self.place)
+                self.chores.attempt("checkpoint", self.checkpoint)
+            self.chores.attempt("registry", self.place)
 
     def _seal_if_due(self) -> None:
         waited = time.monotonic() - self.sealed_s >= self.settings.flush_s
         if waited or self.live.pressure() > EARLY or self.live.due(int(time.time()), self.settings.grace_s):
             self.seal()
-
-    def _nights(self) -> None:
-        while not self._stop.wait(5.0):
-            self._try("groups", self._prepare_groups)
-            now = datetime.now(UTC)
-            if self.settings.batch and now.hour * 3600 + now.minute * 60 >= self.settings.batch_at_s:
-                self._try("batch", self._due_batches)
-
-    def _prepare_groups(self) -> None:
-        """Have the sums of groups of the last month ready, where most homes are; anew when the registry has changed."""
-        points = self.lake.registry.table("service_points")
-        if points is not self._grouped and len(points):
-            zones = (
-                pc.value_counts(points["zone"].drop_null()).sort("descending", by="counts").slice(0, ZONES)
-            )
-            for zone in zones.field("values").to_pylist():
-                self.lake.prepare_groups(zone)
-            self._grouped = points
-
-    def _due_batches(self) -> None:
-        """Run the batch of every day that is due, the oldest first, then compact."""
-        lake = self.lake.lake
-        days = due_days(lake, datetime.now(UTC), self.settings.batch_grace_s)
-        for day in days:
-            if self._stop.is_set():
-                return
-            receipt = self.lake.batch(day)
-            log.info("batch", day=receipt.day, run=receipt.run_id, seconds=receipt.seconds)
-        if days:
-            compacted = self.lake.compact()
-            log.info("compacted", files=compacted.files_after, seconds=round(compacted.seconds, 3))
-
-    def _try(self, name: str, work: Callable[[], object]) -> None:
-        """Do some work; where it fails, say so and do it again later."""
-        try:
-            work()
-        except MeterlakeError as error:
-            self._troubled(name, str(error))
-        except Exception as error:  # noqa: BLE001 - the work of one thread must not end with its first failure
-            self._troubled(name, f"{type(error).__name__}: {error}")
-        else:
-            self.trouble.pop(name, None)
-
-    def _troubled(self, name: str, why: str) -> None:
-        if self.trouble.get(name) != why:
-            log.error(f"{name} failed", why=why)
-        self.trouble[name] = why
-        self._stop.wait(FAILED_TRY_AGAIN_S)
 
     # -- how it is -----------------------------------------------------------------------------------
 

@@ -61,6 +61,8 @@ class NodeSettings:
     """Whether this server runs the nightly batch."""
     archive: bool = False
     """Whether accepted batches are kept as Parquet files beyond the log."""
+    foreign_source: str = ""
+    """Source of readings that other programs write to the log; empty: ``kafka:`` and the topic."""
     accept: AcceptLimits = field(default_factory=AcceptLimits)
     live: LiveLimits = field(default_factory=LiveLimits)
 
@@ -79,6 +81,7 @@ _ALL: Final = (
     ("BATCH_AT", "", "batch_at_s", "time"),
     ("BATCH_GRACE", "", "batch_grace_s", "time"),
     ("ARCHIVE", "", "archive", "yes"),
+    ("FOREIGN_SOURCE", "", "foreign_source", "text"),
     ("MAX_BODY", "accept", "body", "size"),
     ("MAX_READINGS", "accept", "readings", "count"),
     ("MAX_LINE", "accept", "line", "size"),
@@ -106,8 +109,10 @@ def settings_from(environment: Mapping[str, str]) -> NodeSettings:
     return settings
 
 
-def _read(name: str, text: str, kind: str) -> int:
+def _read(name: str, text: str, kind: str) -> int | str:
     match kind:
+        case "text":
+            return text
         case "yes" if text in {"yes", "no"}:
             return text == "yes"
         case "count" if text.isdigit():
@@ -119,7 +124,9 @@ def _read(name: str, text: str, kind: str) -> int:
     raise Invalid(f"{name}={text}: write {_EXAMPLES[kind]}")
 
 
-def _told(value: int, kind: str) -> str:
+def _told(value: int | str, kind: str) -> str:
+    if isinstance(value, str):
+        return value
     if kind == "yes":
         return "yes" if value else "no"
     names = {"time": ("d", "h", "min", "s"), "size": ("GiB", "MiB", "KiB", "B")}.get(kind, ())

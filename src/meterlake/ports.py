@@ -310,6 +310,9 @@ class Logs(Protocol):
     def shard(self, name: str) -> Log:
         """Return the log of one shard."""
 
+    def place(self, shard: str) -> tuple[str, int]:
+        """Return topic and partition of a shard, as other programs know them."""
+
     def join(self, shards: Shards) -> Member:
         """Become one of those who share the shards."""
 

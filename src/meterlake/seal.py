@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +96,8 @@ class SealReceipt:
     seconds: float = 0.0
     replayed: bool = False
     """Whether it had landed before: then nothing was written."""
+    shard: str = ""
+    """Shard whose log it covers; empty for the log of a server alone."""
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> SealReceipt:
@@ -109,34 +111,43 @@ class SealReceipt:
         return asdict(self)
 
 
-def sealed(lake: Lake) -> Sealed | None:
-    """Return what the newest landed seal covers; None where there was none."""
-    receipt = _newest(lake)
+def sealed(lake: Lake, shard: str = "") -> Sealed | None:
+    """Return what the newest landed seal of a shard covers; None where there was none."""
+    receipt = newest_seal(lake, shard)
     if receipt is None:
         return None
     return Sealed(receipt.sequence, receipt.offset, receipt.number, receipt.floors)
 
 
-def _newest(lake: Lake) -> SealReceipt | None:
+def newest_seal(lake: Lake, shard: str = "") -> SealReceipt | None:
+    """Return the receipt of the newest landed seal of a shard; None where there was none."""
     operations = lake.records("operations")
-    seals = operations.filter(pc.equal(operations["operation"], "seal"))
+    mine = pc.and_(pc.equal(operations["operation"], "seal"), pc.equal(operations["load_id"], shard))
+    seals = operations.filter(mine)
     if not len(seals):
         return None
     at = int(np.argmax(seals["version"].to_numpy()))
     return SealReceipt.from_json(json.loads(seals["receipt"][at].as_py()))
 
 
-def seal(lake: Lake, registry: Registry, cut: Cut) -> SealReceipt:
-    """Commit ``cut``; where its sequence has landed already, change nothing and return its receipt."""
+def seal(lake: Lake, registry: Registry, cut: Cut, shard: str = "") -> SealReceipt:
+    """Commit ``cut``; where it has landed already, change nothing and return the receipt of what covers it.
+
+    Who has taken a shard over may find that the one before it, given up for lost, has still landed a seal under the
+    number of ``cut``: what that recorded is left out, the rest lands under the next number.
+    """
     started = time.monotonic()
     while True:
         resettle(lake, registry)
         base = lake.snapshot()
-        newest = _newest(lake)
+        newest = newest_seal(lake, shard)
         if newest is not None and newest.sequence >= cut.sequence:
-            newest.replayed = True
-            return newest
-        plan = _Plan(lake, base, cut)
+            if _covers(newest, cut):
+                newest.replayed = True
+                return newest
+            later = [note for note in cut.entries if note.number > newest.number]
+            cut = replace(cut, sequence=newest.sequence + 1, entries=later)
+        plan = _Plan(lake, base, cut, shard)
         plan.run()
         plan.receipt.seconds = time.monotonic() - started
         if plan.commit():
@@ -151,6 +162,16 @@ def seal(lake: Lake, registry: Registry, cut: Cut) -> SealReceipt:
     return plan.receipt
 
 
+def _covers(landed: SealReceipt, cut: Cut) -> bool:
+    """Whether a landed seal of the same log holds all that ``cut`` does.
+
+    Whoever seals a shard began with the checkpoint that the one before it saved ahead of its last seal, so of two seals
+    the one that reaches further in the log, or as far and to later blocks, holds what the other does.
+    """
+    further = all(landed.floors.get(span, start) >= start for span, start in cut.floors.items())
+    return landed.offset > cut.offset or (landed.offset == cut.offset and further)
+
+
 @dataclass(slots=True)
 class _Plan:
     """What a seal writes, merged with the lake at ``base``."""
@@ -158,6 +179,7 @@ class _Plan:
     lake: Lake
     base: Snapshot
     cut: Cut
+    shard: str = ""
     known: Delivered = field(init=False)
     receipt: SealReceipt = field(init=False)
     added: list[DataFile] = field(default_factory=list)
@@ -170,8 +192,9 @@ class _Plan:
         cut = self.cut
         self.known = Delivered.read(self.lake)
         self.receipt = SealReceipt(
-            cut.sequence, cut.offset, cut.number, dict(cut.floors), list(cut.sets), batches=len(cut.entries)
-        )
+            cut.sequence, cut.offset, cut.number, dict(cut.floors), list(cut.sets), batches=len(cut.entries),
+            shard=self.shard,
+        )  # fmt: skip
 
     def run(self) -> None:
         """Merge run after run of partitions, and put the files."""
@@ -205,7 +228,7 @@ class _Plan:
 
     def commit(self) -> bool:
         """Commit; False where it must be planned again, because readings landed in between."""
-        on, app, quarantine = self.base, f"seal:{self.cut.sequence}", self._quarantine()
+        on, app, quarantine = self.base, self._app(), self._quarantine()
         lost = pa.concat_tables([LOST_SCHEMA.empty_table(), *self.lost])
         waiting = pa.concat_tables([NONE, *self.waiting])
         while True:
@@ -218,7 +241,7 @@ class _Plan:
                 ),
                 "quarantine": quarantine,
                 "deliveries": _delivery_rows(self.cut.entries, version),
-                "operations": operation_row("seal", "", version, landed_us, self.receipt.to_json()),
+                "operations": operation_row("seal", self.shard, version, landed_us, self.receipt.to_json()),
             }
             change = Change(on, self.added, [], app, int.from_bytes(os.urandom(6)), records)
             try:
@@ -229,6 +252,9 @@ class _Plan:
                     return False
                 continue
             return True
+
+    def _app(self) -> str:
+        return f"seal:{self.shard}:{self.cut.sequence}" if self.shard else f"seal:{self.cut.sequence}"
 
     def _quarantine(self) -> pa.Table:
         """Refused lines of the batches, and the readings that lie beside their blocks' phase."""

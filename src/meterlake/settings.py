@@ -8,6 +8,7 @@ from typing import Final
 
 LAKE_VARIABLE: Final = "METERLAKE_LAKE"
 REGISTRY_VARIABLE: Final = "METERLAKE_REGISTRY"
+LOG_VARIABLE: Final = "METERLAKE_LOG"
 DEFAULT_LAKE: Final = "./lake"
 
 
@@ -19,13 +20,16 @@ class Settings:
     """URL or folder of the lake."""
     registry: str | None = None
     """Database URL of the registry; None: inside the lake."""
+    log: str | None = None
+    """URL of the log; None: SQLite inside the lake."""
     debug: bool = False
     """Whether errors show where in the program they were raised."""
 
 
 def from_environment() -> Settings:
-    """Settings by ``METERLAKE_LAKE`` and ``METERLAKE_REGISTRY``; empty ones count as not set."""
+    """Settings by ``METERLAKE_LAKE``, ``METERLAKE_REGISTRY`` and ``METERLAKE_LOG``; empty ones count as not set."""
     return Settings(
         lake=os.environ.get(LAKE_VARIABLE) or DEFAULT_LAKE,
         registry=os.environ.get(REGISTRY_VARIABLE) or None,
+        log=os.environ.get(LOG_VARIABLE) or None,
     )

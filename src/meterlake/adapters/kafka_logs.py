@@ -7,6 +7,7 @@ then its names go to the topic ``batches``, from which every process that takes 
 from __future__ import annotations
 
 import time
+from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,13 +145,12 @@ class KafkaLogs:
         """Return the first offset that is kept in a partition, and the next to come."""
         library = kafka()
         place, spec = library.TopicPartition(topic, partition), library.admin.OffsetSpec
-        first, end = (
-            self._asked(
-                lambda at=at: self._admin.list_offsets({place: at}, request_timeout=PATIENCE_S)[place]
-            )
-            for at in (spec.earliest(), spec.latest())
-        )
+        first = self._asked(partial(self._ends, place, spec.earliest()))
+        end = self._asked(partial(self._ends, place, spec.latest()))
         return int(first.offset), int(end.offset)
+
+    def _ends(self, place: Any, at: Any) -> Any:
+        return self._admin.list_offsets({place: at}, request_timeout=PATIENCE_S)[place]
 
     def delete_below(self, topic: str, partition: int, offset: int) -> None:
         """Drop what a partition has below ``offset``."""
@@ -171,6 +171,10 @@ class KafkaLogs:
     def shard(self, name: str) -> Log:
         """Return the log of one shard."""
         return KafkaLog(self, name)
+
+    def place(self, shard: str) -> tuple[str, int]:
+        """Return topic and partition of a shard."""
+        return place_of(self.kafka_url, shard)
 
     def join(self, shards: Shards) -> Member:
         """Become one of those who share the partitions."""

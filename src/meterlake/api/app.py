@@ -36,9 +36,9 @@ from meterlake.keys import KeyRing
 from meterlake.tariff_file import TariffBook
 
 if TYPE_CHECKING:
-    from meterlake.node import Node
     from meterlake.people import Desk
     from meterlake.ports import Keys
+    from meterlake.server import Server
 
 QUIET: Final[Any] = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 """Nothing goes to collectors that the environment names: FastAPI would tell them paths and messages."""
@@ -52,7 +52,7 @@ class Api(FastAPI):
         return description(self)
 
 
-def make_app(node: Node, keys: Keys, limits: ApiLimits | None = None, desk: Desk | None = None) -> Api:
+def make_app(node: Server, keys: Keys, limits: ApiLimits | None = None, desk: Desk | None = None) -> Api:
     """Return the API of ``node``, which was started, for those who have one of ``keys`` or are signed in at ``desk``."""
     limits = limits or ApiLimits()
     app = Api(

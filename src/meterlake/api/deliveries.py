@@ -16,14 +16,14 @@ from meterlake.api.served import Operates, unknown
 from meterlake.errors import NotFound
 
 if TYPE_CHECKING:
-    from meterlake.node import Node
+    from meterlake.server import Server
 
 router = APIRouter(prefix="/v1")
 
 COLUMNS = ("number", "load_id", "kind", "source", "path", "received_at", "landed_at", "readings")
 
 
-def listed(node: Node, meter: str, from_: str, to: str, zone: str) -> list[dict[str, Any]]:
+def listed(node: Server, meter: str, from_: str, to: str, zone: str) -> list[dict[str, Any]]:
     """Return the deliveries whose readings stand for a meter in a span, newest first, with how many of them do."""
     counts = node.lake.sources(meter, from_, to, zone=zone)
     known = node.lake.lake.records("deliveries")

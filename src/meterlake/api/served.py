@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from meterlake.api.metrics import Figures
     from meterlake.api.roster import Roster
     from meterlake.keys import ApiKey, KeyRing
-    from meterlake.node import Node
     from meterlake.people import Desk, Signed
+    from meterlake.server import Server
 
 BEARER: Final = "bearer "
 ID_MAX: Final = 256
@@ -46,7 +46,7 @@ Form = Annotated[
 class Served:
     """What the routes share."""
 
-    node: Node
+    node: Server
     ring: KeyRing
     roster: Roster
     figures: Figures
@@ -103,7 +103,7 @@ class Asked:
     """Whether the answer is to be kept as a file."""
 
     @property
-    def node(self) -> Node:
+    def node(self) -> Server:
         """The node that is asked."""
         return self.served.node
 

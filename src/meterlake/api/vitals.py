@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meterlake.api.metrics import Figures
-    from meterlake.node import Node
+    from meterlake.server import Server
 
 MINUTE_S: Final = 60
 TEN_S: Final = 10
@@ -84,7 +84,7 @@ class Slow:
 class Vitals:
     """The figures of one node. Safe to share between threads."""
 
-    def __init__(self, node: Node, figures: Figures) -> None:
+    def __init__(self, node: Server, figures: Figures) -> None:
         """Watch ``node``, whose batches are counted in ``figures``."""
         self._node, self._figures = node, figures
         self.silence = Silence(node.lake.registry, node.live)

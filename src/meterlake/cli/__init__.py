@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from meterlake import __version__
-from meterlake.cli import ask, bring, night, play, serve, tend, users
-from meterlake.settings import Settings, from_environment
+from meterlake.cli import ask, bring, night, play, serve, tend, topics, users
+from meterlake.settings import from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ app.add_typer(
     bring.registry_commands, name="registry", help="Customers, service points and meters, in and out."
 )
 app.add_typer(serve.keys_commands, name="keys", help="Keys of those who may ask and send.")
+app.add_typer(topics.topics_commands, name="topics", help="Topics of a log in Kafka.")
 app.add_typer(users.users_commands, name="users", help="Accounts of the people who sign in.")
 
 
@@ -68,7 +70,7 @@ def start(
 ) -> None:
     """Meter readings as interval blocks in an open lake."""
     told = from_environment()
-    context.obj = Settings(lake=lake or told.lake, registry=registry or told.registry, debug=debug)
+    context.obj = replace(told, lake=lake or told.lake, registry=registry or told.registry, debug=debug)
 
 
 def run(arguments: Sequence[str]) -> int:

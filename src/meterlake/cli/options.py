@@ -32,6 +32,15 @@ Registry = Annotated[
         show_default=False,
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="URL",
+        help="The log, sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX; METERLAKE_LOG, else inside the lake.",
+        show_default=False,
+    ),
+]
 Output = Annotated[str, typer.Option("--output", "-o", metavar=FORMATS, help="Form of the answer.")]
 Zone = Annotated[str, typer.Option("--zone", metavar="ZONE", help="Time zone of the answer and of dates.")]
 From = Annotated[str, typer.Option("--from", metavar="T", help="First moment, or a date.")]
@@ -54,10 +63,12 @@ Kind = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 
 
-def settings_of(context: typer.Context, lake: str | None, registry: str | None) -> Settings:
+def settings_of(
+    context: typer.Context, lake: str | None, registry: str | None, log: str | None = None
+) -> Settings:
     """Settings of a command: its own options, else those before its name, else the environment."""
     told = context.find_root().obj or Settings()
-    return replace(told, lake=lake or told.lake, registry=registry or told.registry)
+    return replace(told, lake=lake or told.lake, registry=registry or told.registry, log=log or told.log)
 
 
 def opened(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meterlake.cli.options import Lake, Output, Registry, check_form, opened, settings_of, show
+from meterlake.cli.options import Lake, Log, Output, Registry, check_form, opened, settings_of, show
 
 if TYPE_CHECKING:
     from meterlake.ports import Keys
@@ -16,12 +16,16 @@ LOCAL: Final = ("127.0.0.1", "::1", "localhost")
 keys_commands = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def serve(
+def serve(  # noqa: PLR0913 - the options of the command
     context: typer.Context,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65_535, help="0: any free one.")
     ] = 8080,
+    role: Annotated[
+        str, typer.Option("--role", metavar="ROLES", help="all, or some of ingest,live,seal,web,batch.")
+    ] = "all",
+    log: Log = None,
     lake: Lake = None,
     registry: Registry = None,
 ) -> None:
@@ -30,12 +34,13 @@ def serve(
 
     from meterlake.api.limits import ApiLimits
     from meterlake.api.server import listen, run
-    from meterlake.app import keys_of, open_node, people_of
+    from meterlake.app import keys_of, open_server, people_of
     from meterlake.node_settings import settings_from
+    from meterlake.roles import roles_of
     from meterlake.web.app import make_web
     from meterlake.web.home import warm
 
-    settings, limits = settings_of(context, lake, registry), ApiLimits()
+    settings, limits, roles = settings_of(context, lake, registry, log), ApiLimits(), roles_of(role)
     told = settings_from(os.environ)
     if host not in LOCAL:
         typer.echo(
@@ -44,7 +49,7 @@ def serve(
             err=True,
         )
     with listen(host, port) as socket:
-        node = open_node(settings.lake, settings.registry, told)
+        node = open_server(settings.lake, settings.registry, told, settings.log, roles)
         node.start()
         desk = people_of(node.lake.registry)
         try:

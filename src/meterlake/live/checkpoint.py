@@ -58,6 +58,19 @@ class SealedState(Protocol):
         """By span (s): blocks that begin before this are in the lake as far as they came before ``offset``."""
 
 
+class Beside(Protocol):
+    """What else belongs to a shard's state and is saved of the very moment; all called under the lock of `Live`."""
+
+    def changes(self) -> tuple[Mapping[str, bytes], Sequence[str], dict[str, Any]]:
+        """Return pieces (named ``beside/…``) that are not saved yet, those to be dropped, and the rest of the state."""
+
+    def saved(self, pieces: Mapping[str, bytes]) -> None:
+        """Note that ``pieces`` are saved now."""
+
+    def restore(self, state: Mapping[str, Any], pieces: Mapping[str, bytes]) -> None:
+        """Take over what was saved."""
+
+
 class Saver:
     """What of the live side is in the checkpoints already."""
 
@@ -120,8 +133,13 @@ class Saver:
             pieces |= {f"late/{batch.offset}": _table(late_rows([batch], live.ids)) for batch in fresh}
             notes = self._notes(live, pieces)
             deliveries = self._deliveries(live, pieces)
-            state, epoch, gone, offset = _state(live), live.epoch, len(self.gone), live.offset
-        checkpoints.save(pieces, self.gone[:gone], state)
+            told: dict[str, Any] = {}
+            dropped: Sequence[str] = ()
+            more: Mapping[str, bytes] = {}
+            if live.beside is not None:
+                more, dropped, told = live.beside.changes()
+            state, epoch, gone, offset = _state(live, told), live.epoch, len(self.gone), live.offset
+        checkpoints.save(pieces | dict(more), [*self.gone[:gone], *dropped], state)
         with live.lock:
             del self.gone[:gone]
             self.epoch = epoch
@@ -136,6 +154,8 @@ class Saver:
             self.noted = max([self.noted, *notes.values()])
             self.delivered = max([self.delivered, *deliveries.values()])
             live.saved_offset = offset
+            if live.beside is not None:
+                live.beside.saved(more)
 
     def _grown(self, name: str, n: int, counts: dict[str, int], pieces: dict[str, bytes], data: Any) -> None:
         """Add a piece with the records of ``name`` from the saved ones on; ``data`` makes it."""
@@ -180,7 +200,7 @@ class Saver:
         return {name: int(rows["number"][-1])}
 
 
-def _state(live: Live) -> bytes:
+def _state(live: Live, beside: Mapping[str, Any]) -> bytes:
     return json.dumps(
         {
             "format": FORMAT,
@@ -193,6 +213,7 @@ def _state(live: Live) -> bytes:
             "sources": live.deliveries.sources,
             "planes": [(plane.channel, plane.interval_s) for plane in live.planes],
             "sets": list(live.sets),
+            "beside": beside,
         }
     ).encode()
 
@@ -287,8 +308,12 @@ def _fill(live: Live, state: Mapping[str, Any], pieces: Any, sealed: SealedState
         else:
             saver.forget_set(key)
     grown: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+    beside: dict[str, bytes] = {}
     for name, data in pieces:
         kind, *rest = name.split("/")
+        if kind == "beside":
+            beside[name] = data
+            continue
         if kind == "cells":
             p, start_s, slot, chunk = map(int, rest)
             if (p, start_s) in live.sets:
@@ -301,6 +326,8 @@ def _fill(live: Live, state: Mapping[str, Any], pieces: Any, sealed: SealedState
     _fill_sets(live, grown)
     _fill_deliveries(live, grown, sealed)
     live.forget_deliveries()
+    if live.beside is not None:
+        live.beside.restore(state.get("beside", {}), beside)
 
 
 def _put(one: OpenSet, slot: int, chunk: int, data: bytes) -> None:

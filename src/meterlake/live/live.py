@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from meterlake.entry import Entry
     from meterlake.ids import MeterIds
-    from meterlake.live.checkpoint import SealedState
+    from meterlake.live.checkpoint import Beside, SealedState
     from meterlake.live.limits import LiveLimits
     from meterlake.live.sets import View
     from meterlake.merge import Bools
@@ -78,6 +78,8 @@ class Live:
         self.pending: tuple[Cut, list[tuple[int, int]], int] | None = None
         """The cut not released yet, its sets, and how many of the late batches are in it."""
         self.saver = Saver()
+        self.beside: Beside | None = None
+        """What is saved and restored together with it."""
 
     # -- readings come in ----------------------------------------------------------------------------------
 
@@ -91,6 +93,11 @@ class Live:
         with self.lock:
             sealed = self.saver.sealed
             self._take(entry, offset, sealed=sealed if sealed and entry.number <= sealed.number else None)
+
+    def passed(self, offset: int) -> None:
+        """Note that what lies at ``offset`` of the log changes nothing here."""
+        with self.lock:
+            self.offset = max(self.offset, offset + 1)
 
     def _take(self, entry: Entry, offset: int, *, sealed: SealedState | None) -> Applied:
         self.epoch += 1
@@ -320,11 +327,12 @@ class Live:
             self.pending = cut, keys, len(late)
         return cut
 
-    def release(self, cut: Cut) -> None:
-        """Drop what ``cut`` holds: it is in the lake."""
+    def release(self, cut: Cut, sequence: int | None = None) -> None:
+        """Drop what ``cut`` holds: it is in the lake, by a seal of its own sequence or of another."""
         with self.lock:
             if self.pending is None or self.pending[0] is not cut:
                 return
+            self.sequence = cut.sequence if sequence is None else sequence
             _, keys, late = self.pending
             self.pending = None
             for key in keys:

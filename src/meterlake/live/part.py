@@ -32,8 +32,9 @@ class Part:
 class LiveSource(Protocol):
     """Where questions find what is not in the lake yet."""
 
-    epoch: int
-    """Rises with everything that changes an answer."""
+    @property
+    def epoch(self) -> int:
+        """Rises with everything that changes an answer."""
 
     def touched(self, meters: Sequence[str]) -> int:
         """Return the epoch at which something of ``meters`` last came; 0 if nothing did."""

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from meterlake.api.limits import ApiLimits
-    from meterlake.node import Node
     from meterlake.people import Desk
     from meterlake.ports import Keys
+    from meterlake.server import Server
 
 
-def make_web(node: Node, keys: Keys, desk: Desk, limits: ApiLimits | None = None) -> FastAPI:
+def make_web(node: Server, keys: Keys, desk: Desk, limits: ApiLimits | None = None) -> FastAPI:
     """Return the API of ``node``, which was started, with the pages for those who sign in at ``desk``."""
     app = make_app(node, keys, limits, desk)
     for part in (door, admin, help, static_files, *PAGES):

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from meterlake.api.served import Served
-    from meterlake.node import Node
     from meterlake.people import Desk, Signed
+    from meterlake.server import Server
 
 HOMES: Final = {
     Role.CUSTOMER: "/home",
@@ -97,7 +97,7 @@ class Page:
         return self.visitor
 
     @property
-    def node(self) -> Node:
+    def node(self) -> Server:
         """The node that is asked."""
         return self.served.node
 
