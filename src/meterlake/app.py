@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
     from meterlake.people import Desk
-    from meterlake.ports import Checkpoints, Keys, Lake, Logs, Registry
+    from meterlake.ports import Checkpoints, Keys, Lake, Logs, Registry, Store
     from meterlake.receipt import Receipt
     from meterlake.retain import RetainReceipt
     from meterlake.undo import UndoReceipt
@@ -49,16 +49,48 @@ def lake_at(url: str, *, create: bool = False, buckets: int = BUCKETS) -> Lake:
     match urlsplit(url).scheme:
         case "" | "file":
             from meterlake.adapters.delta import DeltaLake
+            from meterlake.adapters.store_folder import FolderStore
 
-            return DeltaLake(
-                Path(urlsplit(url).path if url.startswith("file:") else url), create=create, buckets=buckets
-            )
+            return DeltaLake(FolderStore(_folder(url)), create=create, buckets=buckets)
+        case "s3":
+            from meterlake.adapters.delta import DeltaLake
+            from meterlake.adapters.store_s3 import S3Store
+
+            return DeltaLake(S3Store(url), create=create, buckets=buckets)
         case "memory":
             from meterlake.adapters.memory import MemoryLake
 
             return MemoryLake(url, buckets)
         case scheme:
-            raise Invalid(f"{scheme}: is no lake that this version knows; give a folder")
+            raise Invalid(f"{scheme}: is no lake that this version knows; give a folder or s3://bucket/lake")
+
+
+def store_at(url: str) -> Store:
+    """Return where the lake at ``url`` keeps its settings, whether it is there or not."""
+    match urlsplit(url).scheme:
+        case "s3":
+            from meterlake.adapters.store_s3 import S3Store
+
+            return S3Store(url)
+        case "memory":
+            from meterlake.adapters.store_memory import MemoryStore
+
+            return MemoryStore(url)
+        case _:
+            from meterlake.adapters.store_folder import FolderStore
+
+            return FolderStore(_folder(url))
+
+
+def _folder(url: str) -> Path:
+    return Path(urlsplit(url).path if url.startswith("file:") else url)
+
+
+def _local(lake: Lake, what: str) -> Path:
+    """Return the folder of a lake; Invalid where it is none."""
+    if urlsplit(lake.url).scheme:
+        raise Invalid(f"{lake.url} is no folder: {what}")
+    return Path(lake.url)
 
 
 def registry_at(url: str | None, lake: Lake, *, create: bool = False) -> Registry:
@@ -66,8 +98,11 @@ def registry_at(url: str | None, lake: Lake, *, create: bool = False) -> Registr
     from meterlake.adapters.registry import SqlRegistry
 
     if url is None:
-        here = urlsplit(lake.url)
-        url = "sqlite://" if here.scheme == "memory" else f"sqlite:///{Path(lake.url) / 'registry.db'}"
+        if urlsplit(lake.url).scheme == "memory":
+            url = "sqlite://"
+        else:
+            folder = _local(lake, "give a registry, such as --registry postgresql+psycopg://HOST/NAME")
+            url = f"sqlite:///{folder / 'registry.db'}"
     return SqlRegistry(url, create=create, buckets=lake.buckets)
 
 
@@ -119,10 +154,10 @@ class Meterlake(Questions):
 
         if told and options is not None:
             raise Invalid("give the options of a load by name or as LoadOptions, not both")
-        chosen = options or (options_of(told, self.lake.url) if told else LoadOptions())
+        chosen = options or (options_of(told, self.lake.store) if told else LoadOptions())
         named = [paths] if isinstance(paths, str | Path) else paths
         shown = f"{named[0]} and {len(named) - 1} more" if len(named) > 1 else str(named[0] if named else "")
-        with at_work(self.lake.url, "load", shown, progress) as tell:
+        with at_work(self.lake.store, "load", shown, progress) as tell:
             return Load(self.lake, self.registry, chosen, tell).run([str(path) for path in named])
 
     def undo(self, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
@@ -175,7 +210,7 @@ class Meterlake(Questions):
         from meterlake.compact import compact
         from meterlake.series import resettle
 
-        with at_work(self.lake.url, "compact", "") as tell:
+        with at_work(self.lake.store, "compact", "") as tell:
             receipt = compact(self.lake, _counted("compact", tell, progress))
         resettle(self.lake, self.registry)
         return receipt
@@ -186,9 +221,9 @@ class Meterlake(Questions):
         from meterlake.nightly.days import day_of
         from meterlake.retain import read_ages
 
-        with at_work(self.lake.url, "batch", str(day)) as tell:
+        with at_work(self.lake.store, "batch", str(day)) as tell:
             receipt = batch(self.lake, self.registry, day_of(day), _counted("batch", tell, progress))
-        if read_ages(self.lake.url):
+        if read_ages(self.lake.store):
             self.retain()
         return receipt
 
@@ -211,7 +246,7 @@ class Meterlake(Questions):
         from meterlake.retain import read_ages, retain
         from meterlake.series import resettle
 
-        told = read_ages(self.lake.url) | ages
+        told = read_ages(self.lake.store) | ages
         receipt = retain(self.lake, self.registry, told, now or datetime.now(UTC), dry_run=dry_run)
         if not dry_run:
             resettle(self.lake, self.registry)
@@ -273,21 +308,19 @@ def open_node(url: str, registry: str | None, settings: NodeSettings, log_folder
         Conflict: another server works on this lake.
 
     """
-    from meterlake.adapters.archive import FolderArchive
+    from meterlake.adapters.archive import StoreArchive
     from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
     from meterlake.adapters.sqlite_log import SqliteLog
     from meterlake.ids import MeterIds
     from meterlake.node import Node
 
     lake = lake_at(url, create=True)
-    if not Path(lake.url).is_dir():
-        raise Invalid(f"{url} cannot be served: give a lake in a folder")
-    folder = Path(log_folder) if log_folder else Path(lake.url) / "live"
-    folder.mkdir(exist_ok=True)
+    folder = Path(log_folder) if log_folder else _local(lake, "give a log, --log sqlite:FOLDER") / "live"
+    folder.mkdir(parents=True, exist_ok=True)
     log = SqliteLog(folder / "log.db")
     live = _live(MeterIds(), settings)
     known = registry_at(registry, lake, create=True)
-    archive = FolderArchive(Path(lake.url) / "archive") if settings.archive else None
+    archive = StoreArchive(lake.store) if settings.archive else None
     checkpoints = SqliteCheckpoints(folder / "open.db")
     return Node(Meterlake(lake, known, live=live), live, log, checkpoints, settings, archive)
 
@@ -347,7 +380,7 @@ def checkpoints_of(lake: Lake, shard: str) -> Checkpoints:
     """Return where the live side of a shard is saved: beside the lake."""
     from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
 
-    folder = Path(lake.url) / "live"
+    folder = _local(lake, "checkpoints of shards lie in a folder so far") / "live"
     folder.mkdir(exist_ok=True)
     return SqliteCheckpoints(folder / f"{shard}.db")
 

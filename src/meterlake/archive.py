@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from meterlake.entry import Entry
     from meterlake.ids import MeterIds
 
+ARCHIVE: Final = "archive"
+"""Folder of a lake that holds it."""
+
 ROWS_AT_ONCE: Final = 2_000_000
 """Rows of one file, about."""
 

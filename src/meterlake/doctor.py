@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -64,10 +64,9 @@ def examine(lake_url: str, registry_url: str | None) -> list[Finding]:
     if not lakes:
         return findings
     lake = lakes[0]
-    folder = Path(lake.url)
-    if folder.is_dir():
-        attempt("rights", lambda: _rights(folder))
-        attempt("space", lambda: _space(folder))
+    attempt("rights", lambda: _rights(lake))
+    if Path(lake.url).is_dir():
+        attempt("space", lambda: _space(Path(lake.url)))
 
     def know() -> str:
         registry = registry_at(registry_url, lake)
@@ -81,7 +80,7 @@ def examine(lake_url: str, registry_url: str | None) -> list[Finding]:
         )
 
     attempt("registry", know)
-    attempt("feeds", lambda: f"{len(read_feeds(lake_url))} saved")
+    attempt("feeds", lambda: f"{len(read_feeds(lake.store))} saved")
     attempt("clock", lambda: _clock(lake))
     return findings
 
@@ -101,14 +100,16 @@ def _kernels() -> Finding:
     return Finding(part="kernels", ok=True, what=what)
 
 
-def _rights(folder: Path) -> str:
+def _rights(lake: Lake) -> str:
+    name = f"work/.doctor-{uuid.uuid4().hex}"
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-"):
-            return f"{folder} can be written"
-    except OSError as error:
+        lake.store.write(name, b"")
+        lake.store.delete(name)
+    except (OSError, MeterlakeError) as error:
         raise MeterlakeError(
-            f"{folder} cannot be written ({error.strerror}): loads will fail, questions work"
+            f"{lake.url} cannot be written ({error}): loads will fail, questions work"
         ) from error
+    return f"{lake.url} can be written"
 
 
 def _space(folder: Path) -> str:

@@ -14,7 +14,6 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from meterlake.errors import Invalid, NotFound
 from meterlake.intervals import parse_interval
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from meterlake.intake import LoadOptions
+    from meterlake.ports import Store
 
 FILE: Final = "feeds.toml"
 ROLES: Final = ("meter", "time", "value", "interval", "quality", "channel", "unit")
@@ -38,24 +38,18 @@ TRUST: Final = ("source", "known_only", "keep", "quality_best", "authoritative")
 """Options that say what a feed may claim and what is kept of it."""
 
 
-def feeds_path(lake: str) -> Path:
-    """File that holds the feeds of the lake at ``lake``."""
-    url = urlsplit(lake)
-    return Path(url.path if url.scheme == "file" else lake) / FILE
-
-
-def read_feeds(lake: str) -> dict[str, dict[str, Any]]:
+def read_feeds(store: Store) -> dict[str, dict[str, Any]]:
     """Feeds of a lake by name; none where it has no file of them.
 
     Raises:
         Invalid: the file is no TOML, or has a key that is no option.
 
     """
-    path = feeds_path(lake)
-    if not path.exists():
+    path, found = f"{store.url}/{FILE}", store.read(FILE)
+    if found is None:
         return {}
     try:
-        feeds = tomllib.loads(path.read_text("utf-8"))
+        feeds = tomllib.loads(found[0].decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path}: {error}") from error
     for name, told in feeds.items():
@@ -71,16 +65,16 @@ def read_feeds(lake: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def feed_of(lake: str, name: str) -> dict[str, Any]:
+def feed_of(store: Store, name: str) -> dict[str, Any]:
     """Options of one feed."""
-    feeds = read_feeds(lake)
+    feeds = read_feeds(store)
     if name not in feeds:
         known = f"it has {', '.join(sorted(feeds))}" if feeds else "it has none yet"
-        raise NotFound(f"no feed {name!r} in {feeds_path(lake)}: {known}")
+        raise NotFound(f"no feed {name!r} in {store.url}/{FILE}: {known}")
     return feeds[name]
 
 
-def options_of(told: Mapping[str, Any], lake: str) -> LoadOptions:
+def options_of(told: Mapping[str, Any], store: Store) -> LoadOptions:
     """Options of a load from those of the command line (None: not given), laid over those of its feed.
 
     Raises:
@@ -92,7 +86,7 @@ def options_of(told: Mapping[str, Any], lake: str) -> LoadOptions:
 
     feed = told.get("feed")
     given = {name: value for name, value in told.items() if value is not None}
-    given = {**(feed_of(lake, feed) if feed else {}), **given}
+    given = {**(feed_of(store, feed) if feed else {}), **given}
     read: dict[str, Any] = {
         name: _READERS.get(name, _same)(given.pop(name)) for name in READ if name in given
     }

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
-import shutil
 import tempfile
 import time
 from dataclasses import asdict
@@ -29,7 +29,7 @@ import pyarrow.csv as pacsv
 
 from meterlake import fold
 from meterlake.delivery import Delivery
-from meterlake.errors import ConcurrentCommit, Invalid
+from meterlake.errors import ConcurrentCommit
 from meterlake.exact import Exact
 from meterlake.intake import Intake, LoadOptions
 from meterlake.landing import Landing, Outcome
@@ -62,6 +62,9 @@ CHANGES_SHOWN: Final = 1_000
 
 DRY_NUMBERS: Final = 1 << 30
 """Delivery numbers of dry runs start here and are never stored."""
+
+FILES: Final = "files"
+"""Folder of a lake that holds the files that were loaded with --keep."""
 
 
 class Load:
@@ -147,15 +150,14 @@ class Load:
 
     def _keep_files(self, whole: list[Delivery]) -> None:
         """Copy the files into the lake, named by the hash of their bytes."""
-        if not Path(self.lake.url).is_dir():
-            raise Invalid(f"--keep needs a lake in a folder, {self.lake.url} is none")
-        folder = Path(self.lake.url) / "files"
-        folder.mkdir(exist_ok=True)
+        store = self.lake.store
+        there = {kept.name for kept in store.list(f"{FILES}/")}
         for source in (d.source for d in whole):
-            target = folder / source.sha256
-            if not target.exists():
-                shutil.copyfile(source.file, target.with_suffix(".part"))
-                target.with_suffix(".part").rename(target)
+            if f"{FILES}/{source.sha256}" not in there:
+                with Path(source.file).open("rb") as file:
+                    empty = not Path(source.file).stat().st_size
+                    data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    store.write(f"{FILES}/{source.sha256}", data)
 
     def _commit(
         self,

@@ -7,7 +7,7 @@ adapter is the oracle. Data crosses a port as Arrow tables only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,12 +63,61 @@ class Change:
     records: Mapping[str, pa.Table]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One thing in a store."""
+
+    name: str
+    bytes: int
+    modified_s: float
+
+
+class Store(Protocol):
+    """Bytes by name (``folder/file``) under one root: what a lake's tables, settings and leftovers are kept in."""
+
+    url: str
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """Return the bytes of a name and a mark that changes with them; None where there is none."""
+
+    def write(self, name: str, data: bytes | pa.Buffer, *, unless: str | None = None) -> str:
+        """Keep ``data`` under a name, durable and whole; return its mark.
+
+        With ``unless`` only where the name still has that mark, or with ``""`` where it is not there; Conflict else.
+        """
+
+    def list(self, prefix: str) -> list[Kept]:
+        """Return what is kept under names that begin with ``prefix``, by name."""
+
+    def delete(self, name: str) -> None:
+        """Let go of a name; nothing where there is none."""
+
+    def opened(self, name: str) -> Any:
+        """Return what pyarrow reads a Parquet file of: a path, or a file that is read from anywhere."""
+
+
+@runtime_checkable
+class OnFiles(Protocol):
+    """A store whose names are files that pyarrow can read by itself, many at once."""
+
+    @property
+    def filesystem(self) -> Any:
+        """The pyarrow file system."""
+
+    def path(self, name: str) -> str:
+        """Return the path of a name in it."""
+
+
 class Lake(Protocol):
     """Interval blocks in immutable files under one version counter, and the record of what changed them."""
 
     url: str
     buckets: int
     """Into how many runs of partitions jobs are cut; a power of two, fixed when the lake is made."""
+
+    @property
+    def store(self) -> Store:
+        """Where it keeps what is no table: settings of loads, tariffs and retention, files that were loaded."""
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the newest state, or an earlier one; NotFound where it is not kept."""

@@ -21,15 +21,14 @@ import tomllib
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from meterlake.archive import ARCHIVE
 from meterlake.blocks import sort_blocks
 from meterlake.errors import ConcurrentCommit, Invalid
 from meterlake.intervals import DAY_S, MINUTE_S
@@ -40,7 +39,7 @@ from meterlake.nightly.days import date_of, start_of
 from meterlake.nightly.history import changed_days, dropped_before
 from meterlake.nightly.rollup import QUARTER_S, Rollup
 from meterlake.pending import folded, pending
-from meterlake.ports import Change
+from meterlake.ports import Change, Kept, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,19 +96,18 @@ class RetainReceipt:
         return asdict(self)
 
 
-def read_ages(lake: str) -> dict[str, str]:
-    """Ages by tier that the lake at the URL ``lake`` keeps in its retention.toml; none where it has none.
+def read_ages(store: Store) -> dict[str, str]:
+    """Ages by tier that a lake keeps in its retention.toml; none where it has none.
 
     Raises:
         Invalid: the file is no TOML, or names an unknown tier or age.
 
     """
-    url = urlsplit(lake)
-    path = Path(url.path if url.scheme == "file" else lake) / FILE
-    if not path.is_file():
+    path, kept = f"{store.url}/{FILE}", store.read(FILE)
+    if kept is None:
         return {}
     try:
-        told = tomllib.loads(path.read_text("utf-8"))
+        told = tomllib.loads(kept[0].decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path}: {error}") from error
     try:
@@ -159,8 +157,8 @@ def retain(
             break
     if not dry_run:
         _forget_days(lake, limits)
-        for path in _archived(lake, limits.get("archive")):
-            path.unlink()
+        for kept in _archived(lake, limits.get("archive")):
+            lake.store.delete(kept.name)
     receipt.seconds = round(time.monotonic() - started, 3)
     return receipt
 
@@ -222,28 +220,26 @@ def _count(tier: Tier, rows: pa.Table, bytes_: int) -> None:
 
 
 def _count_archive(found: Mapping[str, Tier], lake: Lake, limits: Mapping[str, int]) -> None:
-    for path in _archived(lake, limits.get("archive")):
-        tier, meta = found["archive"], pq.read_metadata(path)
-        day = _newest_day(path)
+    for kept in _archived(lake, limits.get("archive")):
+        tier, (day, rows) = found["archive"], _newest_day(lake, kept)
         tier.blocks += 1
-        tier.readings += meta.num_rows
-        tier.bytes += path.stat().st_size
+        tier.readings += rows
+        tier.bytes += kept.bytes
         tier.first, tier.last = min(day, tier.first or day), max(day, tier.last or day)
 
 
-def _archived(lake: Lake, limit: int | None) -> list[Path]:
+def _archived(lake: Lake, limit: int | None) -> list[Kept]:
     """Files of the archive all of whose batches were received before ``limit`` (s); the newest file always stays."""
-    folder = Path(lake.url) / "archive"
-    if limit is None or not folder.is_dir():
+    if limit is None:
         return []
-    files = sorted(folder.glob("*-*.parquet"))[:-1]
-    return [path for path in files if _newest_day(path) < str(date_of(limit))]
+    files = lake.store.list(f"{ARCHIVE}/")[:-1]
+    return [kept for kept in files if _newest_day(lake, kept)[0] < str(date_of(limit))]
 
 
-def _newest_day(path: Path) -> str:
-    """Date (UTC) at which the last batch of an archive file was received."""
-    received = pq.read_table(path, columns=["received_at"])["received_at"]
-    return str(pc.max(received).as_py().date())
+def _newest_day(lake: Lake, kept: Kept) -> tuple[str, int]:
+    """Date (UTC) at which the last batch of an archive file was received, and its rows."""
+    received = pq.read_table(lake.store.opened(kept.name), columns=["received_at"])["received_at"]
+    return str(pc.max(received).as_py().date()), len(received)
 
 
 def _touched(base: Snapshot, limits: Mapping[str, int]) -> list[DataFile]:

@@ -9,7 +9,6 @@ the registry has them; ``deliveries``, what arrived when.
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow.dataset as pads
 from meterlake.blocks import BLOCK_SCHEMA, KEY
 from meterlake.errors import Invalid
 from meterlake.pending import pending
+from meterlake.ports import OnFiles
 from meterlake.readings import QUALITY_NAMES
 from meterlake.registry import SHAPES
 
@@ -31,7 +31,7 @@ ROWS_MAX: Final = 20_000_000
 SECONDS_MAX: Final = 600.0
 MEMORY_MAX: Final = "4GB"
 BLOCK_FOLDER: Final = "interval_blocks"
-"""Folder of the blocks' Delta table within a lake that is a folder."""
+"""Folder of the blocks' Delta table within a store."""
 
 _VALUE: Final = "CAST({} AS DECIMAL(19, 0)) * CAST('0.000001' AS DECIMAL(7, 6))"
 _NAMES: Final = ", ".join(f"'{name}'" for name in QUALITY_NAMES)
@@ -122,11 +122,11 @@ def _register(connection: Any, lake: Lake, registry: Registry | None) -> None:
     """Make the views. Files are read by pyarrow, which knows every encoding that they are written in."""
     snapshot = lake.snapshot()
     files, waiting = snapshot.files, pending(lake, snapshot)
-    folder = Path(lake.url) / BLOCK_FOLDER
+    store = lake.store
     connection.execute("SET python_enable_replacements = false")
-    if files and folder.is_dir():
-        paths = [str(folder / file.path) for file in files]
-        stored = pads.dataset(paths, schema=BLOCK_SCHEMA, format="parquet")
+    if files and isinstance(store, OnFiles):
+        paths = [store.path(f"{BLOCK_FOLDER}/{file.path}") for file in files]
+        stored = pads.dataset(paths, schema=BLOCK_SCHEMA, format="parquet", filesystem=store.filesystem)
     else:
         stored = pa.concat_tables([BLOCK_SCHEMA.empty_table(), *(lake.blocks(file) for file in files)])
     if len(waiting):

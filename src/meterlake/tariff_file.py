@@ -14,14 +14,13 @@ standing = "0.5310"
 from __future__ import annotations
 
 import re
+import time
 import tomllib
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from meterlake.errors import Invalid
 from meterlake.intervals import DAY_S, HOUR_S
@@ -31,7 +30,11 @@ from meterlake.tariffs import EVER, EVERY_DAY, PRICE, Charge, Tariff
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meterlake.ports import Store
+
 FILE: Final = "tariffs.toml"
+LOOK_S: Final = 0.2
+"""Whether the file has changed is looked at no more often."""
 MOST: Final = 10**6
 """No price is above this."""
 KEYS: Final = ("channel", "price", "standing", "from", "to", "hours", "weekdays")
@@ -41,14 +44,6 @@ _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 _EPOCH: Final = date(1970, 1, 1)
 _PART: Final = 1 / Decimal(PRICE)
-
-
-def tariffs_path(lake: str) -> Path | None:
-    """File that holds the tariffs of the lake at ``lake``; None where the lake is no folder."""
-    url = urlsplit(lake)
-    if url.scheme not in {"", "file"}:
-        return None
-    return Path(url.path if url.scheme == "file" else lake) / FILE
 
 
 def read_tariffs(text: str, where: str = FILE) -> dict[str, Tariff]:
@@ -167,11 +162,12 @@ def _weekdays(value: Any, where: str) -> frozenset[int]:
 class TariffBook:
     """The tariffs of one lake, read anew when their file has changed. Safe to share between threads."""
 
-    def __init__(self, lake: str) -> None:
-        """Read the file in the folder of ``lake``; a lake that is no folder has none."""
-        self._path = tariffs_path(lake)
+    def __init__(self, store: Store) -> None:
+        """Read the file in ``store``."""
+        self._store = store
         self._lock = Lock()
-        self._stamp: tuple[int, int] | None = None
+        self._looked_s = -LOOK_S
+        self._mark: str | None = None
         self._held: dict[str, Tariff] = {}
 
     def tariffs(self) -> tuple[Mapping[str, Tariff], object]:
@@ -181,15 +177,12 @@ class TariffBook:
             Invalid: a charge in the file cannot be understood.
 
         """
-        stamp = None
-        if self._path is not None:
-            try:
-                found = self._path.stat()
-                stamp = found.st_mtime_ns, found.st_size
-            except FileNotFoundError:
-                pass
         with self._lock:
-            if stamp != self._stamp:
-                text = "" if stamp is None or self._path is None else self._path.read_text("utf-8")
-                self._held, self._stamp = read_tariffs(text, str(self._path)), stamp
-            return self._held, stamp
+            now = time.monotonic()
+            if now - self._looked_s >= LOOK_S:
+                found = self._store.read(FILE)
+                text, mark = ("", None) if found is None else (found[0].decode(), found[1])
+                if mark != self._mark:
+                    self._held, self._mark = read_tariffs(text, f"{self._store.url}/{FILE}"), mark
+                self._looked_s = now
+            return self._held, self._mark

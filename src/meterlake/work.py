@@ -11,14 +11,16 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from meterlake.errors import MeterlakeError
 from meterlake.moments import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from meterlake.ports import Store
 
     Tell = Callable[[str, int, int], None]
 
@@ -60,9 +62,9 @@ class Job:
 class _Writer:
     """Writes how far a job has come, now and then, in a thread of its own."""
 
-    def __init__(self, folder: Path, job: Job) -> None:
-        self._path, self._job = folder / f"{job.id}.json", job
-        self._lock, self._over = Lock(), Event()
+    def __init__(self, store: Store, job: Job) -> None:
+        self._store, self._name, self._job = store, f"{FOLDER}/{job.id}.json", job
+        self._lock, self._over, self._wrote = Lock(), Event(), False
         self._thread = Thread(target=self._run, name="work", daemon=True)
         self._thread.start()
 
@@ -77,28 +79,24 @@ class _Writer:
         while not self._over.wait(BEAT_S):
             with self._lock:
                 told = asdict(replace(self._job, told_s=time.time()))
-            with suppress(OSError):  # a full disk must not stop the job itself
-                self._path.parent.mkdir(exist_ok=True)
-                temporary = self._path.with_suffix(".new")
-                temporary.write_text(json.dumps(told))
-                temporary.replace(self._path)
+            with suppress(OSError, MeterlakeError):  # a full disk must not stop the job itself
+                self._store.write(self._name, json.dumps(told).encode())
+                self._wrote = True
 
     def end(self) -> None:
         """Take the file away."""
         self._over.set()
         self._thread.join()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        if self._wrote:
+            with suppress(OSError, MeterlakeError):
+                self._store.delete(self._name)
 
 
 @contextmanager
-def at_work(lake_url: str, kind: str, what: str, also: Tell | None = None) -> Iterator[Tell]:
+def at_work(store: Store, kind: str, what: str, also: Tell | None = None) -> Iterator[Tell]:
     """Give a function that is told (phase, done, total) of a job, and passes it on to ``also``."""
-    if not Path(lake_url).is_dir():
-        yield also or (lambda *_: None)
-        return
     now = time.time()
-    writer = _Writer(Path(lake_url) / FOLDER, Job(f"{os.getpid()}-{uuid.uuid4().hex[:8]}", kind, what, now))
+    writer = _Writer(store, Job(f"{os.getpid()}-{uuid.uuid4().hex[:8]}", kind, what, now))
 
     def tell(phase: str, done: int, total: int) -> None:
         writer.tell(phase, done, total)
@@ -111,14 +109,14 @@ def at_work(lake_url: str, kind: str, what: str, also: Tell | None = None) -> It
         writer.end()
 
 
-def jobs(lake_url: str, now_s: float) -> list[dict[str, Any]]:
+def jobs(store: Store, now_s: float) -> list[dict[str, Any]]:
     """Return the jobs of a lake as JSON values, those begun first first; what was cut off long ago is forgotten."""
     found = []
-    for path in sorted((Path(lake_url) / FOLDER).glob("*.json")):
-        with suppress(OSError, ValueError, TypeError):  # it ended meanwhile
-            job = Job(**json.loads(path.read_text()))
+    for kept in store.list(f"{FOLDER}/"):
+        with suppress(ValueError, TypeError):  # it ended meanwhile
+            job = Job(**json.loads((store.read(kept.name) or (b"",))[0]))
             if now_s - job.told_s > SHOWN_S:
-                path.unlink(missing_ok=True)
+                store.delete(kept.name)
             else:
                 found.append(job)
     return [job.to_json(now_s) for job in sorted(found, key=lambda job: job.began_s)]

@@ -10,6 +10,7 @@ import pytest
 
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.errors import Damaged, NotFound
 from meterlake.ledger import PENDING_SCHEMA
 from meterlake.ports import Change
@@ -39,23 +40,23 @@ class TestDeltaLake(LakeContract):
 
     @pytest.fixture
     def lake(self, tmp_path: Path) -> Lake:
-        return DeltaLake(tmp_path / "lake", create=True)
+        return DeltaLake(FolderStore(tmp_path / "lake"), create=True)
 
     def test_a_second_handle_sees_the_commit(self, tmp_path: Path) -> None:
-        a = DeltaLake(tmp_path / "lake", create=True)
-        b = DeltaLake(tmp_path / "lake")
+        a = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
+        b = DeltaLake(FolderStore(tmp_path / "lake"))
         a.commit(change(a.snapshot(), [a.put(plain_blocks(["m1"]), WHOLE)]))
         assert everything(b).equals(everything(a))
         assert b.records("operations").equals(a.records("operations"))
 
     def test_records_of_an_attempt_that_did_not_land_do_not_count(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         planned = change(lake.snapshot(), [], app="load:lost", number=7)
         lake._sides["operations"].append(planned.records["operations"], planned.app, planned.number)
         assert len(lake.records("operations")) == 0
 
     def test_a_flipped_bit_is_found_when_read(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         file = lake.put(plain_blocks([f"m{i}" for i in range(500)]), WHOLE)
         path = tmp_path / "lake" / "interval_blocks" / file.path
         content = bytearray(path.read_bytes())
@@ -66,17 +67,17 @@ class TestDeltaLake(LakeContract):
 
     def test_other_engines_read_the_same_truth(self, tmp_path: Path) -> None:
         polars = pytest.importorskip("polars")
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         lake.commit(change(lake.snapshot(), [lake.put(plain_blocks(["m1", "m2"]), WHOLE)]))
         seen = polars.read_delta(str(tmp_path / "lake" / "interval_blocks"))
         assert seen["total"].to_list() == everything(lake)["total"].to_pylist()
 
     def test_a_folder_without_a_lake_says_how_to_make_one(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="meterlake init"):
-            DeltaLake(tmp_path)
+            DeltaLake(FolderStore(tmp_path))
 
     def test_sweeping_takes_only_old_files_that_no_commit_names(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         kept = lake.put(plain_blocks(["m1"]), WHOLE)
         lake.commit(change(lake.snapshot(), [kept]))
         after = lake.put(plain_blocks(["m1"], delivery=2), WHOLE)
@@ -88,7 +89,7 @@ class TestDeltaLake(LakeContract):
         assert everything(lake)["delivery"].to_pylist() == [2]
 
     def test_gathered_side_tables_answer_the_same_from_few_files(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         for n in range(12):
             base = lake.snapshot()
             rows = waiting_blocks([f"m{n}", "m5"], n + 1)
@@ -99,7 +100,7 @@ class TestDeltaLake(LakeContract):
         lake._sides["operations"].append(planned.records["operations"], planned.app, planned.number)
         before = {name: lake.records(name) for name in ("operations", "pending_blocks")}
         assert lake.gather(4) == 24
-        for one in (lake, DeltaLake(tmp_path / "lake")):
+        for one in (lake, DeltaLake(FolderStore(tmp_path / "lake"))):
             assert sorted(one.records("operations")["version"].to_pylist()) == list(range(1, 13))
             rows = one.records("pending_blocks")
             assert sorted(rows["version"].to_pylist()) == [v for v in range(5, 13) for _ in range(2)]
@@ -109,7 +110,7 @@ class TestDeltaLake(LakeContract):
         assert lake.gather(4) == 0
 
     def test_rows_of_an_attempt_that_did_not_land_go_when_they_are_a_day_old(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         for n in range(8):
             planned = change(lake.snapshot(), [], app=f"load:{n}", number=7)
             lake._sides["operations"].append(planned.records["operations"], planned.app, planned.number)
@@ -118,7 +119,10 @@ class TestDeltaLake(LakeContract):
         assert len(lake.records("operations")) == 0
 
     def test_a_gathering_that_another_overtakes_is_planned_again(self, tmp_path: Path) -> None:
-        a, b = DeltaLake(tmp_path / "lake", create=True), DeltaLake(tmp_path / "lake")
+        a, b = (
+            DeltaLake(FolderStore(tmp_path / "lake"), create=True),
+            DeltaLake(FolderStore(tmp_path / "lake")),
+        )
         for n in range(9):
             a.commit(change(a.snapshot(), [], app=f"load:{n}"))
         side, write = a._sides["operations"], a._sides["operations"]._write
@@ -135,7 +139,7 @@ class TestDeltaLake(LakeContract):
         assert sorted(a.records("operations")["version"].to_pylist()) == list(range(1, 10))
 
     def test_what_was_read_of_side_tables_is_kept_within_a_budget(self, tmp_path: Path) -> None:
-        lake = DeltaLake(tmp_path / "lake", create=True)
+        lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
         for n in range(6):
             lake.commit(change(lake.snapshot(), [], app=f"load:{n}"))
         cache = lake._sides["operations"]._cache

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from meterlake.adapters.delta import DeltaLake
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.testing.lake_contract import WHOLE, change, everything, plain_blocks
 
 COLUMNS = ["meter_id", "channel", "interval_s", "start", "offset_s", "scale", "values", "filled", "total"]
@@ -18,7 +19,7 @@ COLUMNS = ["meter_id", "channel", "interval_s", "start", "offset_s", "scale", "v
 @pytest.fixture
 def lake(tmp_path):
     """A lake in which one of two files was written again."""
-    lake = DeltaLake(tmp_path / "lake", create=True)
+    lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
     first, second = (lake.put(plain_blocks(["m1", "m2"], day), WHOLE) for day in (0, 40))
     lake.commit(change(lake.snapshot(), [first, second], app="load:a"))
     again = lake.put(plain_blocks(["m1", "m2", "m3"], 40, delivery=2), WHOLE)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.check import check
 from meterlake.errors import NotFound
 from meterlake.ledger import Delivered
@@ -136,7 +137,7 @@ def test_any_split_over_files_batches_and_late_data_ends_as_recomputed(plan: lis
 @given(steps, steps)
 def test_the_same_in_a_folder(plan: list, more: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        verify(World(DeltaLake(Path(folder) / "lake", create=True), Path(folder)), plan, more)
+        verify(World(DeltaLake(FolderStore(Path(folder) / "lake"), create=True), Path(folder)), plan, more)
 
 
 def test_a_withdrawn_delivery_is_taken_off_again(tmp_path: Path) -> None:

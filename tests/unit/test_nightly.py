@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.registry import SqlRegistry
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.errors import Invalid, NotFound
 from meterlake.ledger import operation_row
 from meterlake.nightly.batch import BatchReceipt, batch
@@ -241,7 +242,7 @@ def test_a_run_that_was_cut_off_goes_on_at_its_cut(tmp_path, monkeypatch):
     from meterlake.nightly import bucket
 
     monkeypatch.setattr(bucket, "BUCKET_SLOTS", 300)
-    lake = DeltaLake(tmp_path / "lake", create=True)
+    lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
     made = lake_of([reading for i in range(40) for reading in beats(f"m{i}", 3600, START, START + DAY_S)])
     file = made.snapshot().files[0]
     version = lake.commit(

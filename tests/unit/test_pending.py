@@ -7,6 +7,7 @@ import pytest
 
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.blocks import BLOCK_SCHEMA, sort_blocks
 from meterlake.check import check
 from meterlake.compact import compact
@@ -53,7 +54,9 @@ def everything(lake) -> pa.Table:
 @pytest.fixture(params=["memory", "folder"])
 def lake(request, tmp_path):
     """Files of two days of five meters, of which two wait again, one twice, and one meter that is new."""
-    made = MemoryLake() if request.param == "memory" else DeltaLake(tmp_path / "lake", create=True)
+    made = (
+        MemoryLake() if request.param == "memory" else DeltaLake(FolderStore(tmp_path / "lake"), create=True)
+    )
     names = [f"m{n}" for n in range(5)]
     files = [made.put(plain_blocks(names, day), WHOLE) for day in (0, 40)]
     first = change(made.snapshot(), files)
@@ -171,9 +174,9 @@ def test_a_planned_change_is_refused_over_blocks_that_came_to_wait(lake) -> None
 def test_a_lake_that_was_made_before_blocks_could_wait_opens(tmp_path) -> None:
     import shutil
 
-    DeltaLake(tmp_path / "lake", create=True)
+    DeltaLake(FolderStore(tmp_path / "lake"), create=True)
     shutil.rmtree(tmp_path / "lake" / "pending_blocks")
-    lake = DeltaLake(tmp_path / "lake")
+    lake = DeltaLake(FolderStore(tmp_path / "lake"))
     assert len(lake.records("pending_blocks")) == 0
     wait(lake, plain_blocks(["m1"]))
     assert len(pending(lake, lake.snapshot())) == 1

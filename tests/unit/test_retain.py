@@ -12,7 +12,8 @@ import pytest
 
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.registry import SqlRegistry
-from meterlake.app import Meterlake
+from meterlake.adapters.store_folder import FolderStore
+from meterlake.app import Meterlake, store_at
 from meterlake.archive import ARCHIVE_SCHEMA
 from meterlake.blocks import flat_amounts
 from meterlake.check import check
@@ -179,6 +180,7 @@ def test_days_changed_since_their_run_are_computed_again(lake, tmp_path):
 
 def test_archive_files_go_but_for_the_newest(tmp_path):
     lake = MemoryLake(str(tmp_path))
+    lake.store = FolderStore(tmp_path)
     (tmp_path / "archive").mkdir()
     for number, day in enumerate((1, 2, 40)):
         row = {"received_at": OLD + timedelta(days=day), "meter_id": "a"}
@@ -201,12 +203,12 @@ def test_ages_are_read_from_the_lake_and_refused_with_a_remedy(tmp_path, lake):
         borders({"beat": "90d"}, date(2026, 3, 31))
     with pytest.raises(Invalid, match="is no age"):
         borders({"beats": "ninety days"}, date(2026, 3, 31))
-    assert read_ages(str(tmp_path)) == {}
+    assert read_ages(FolderStore(tmp_path)) == {}
     (tmp_path / "retention.toml").write_text('beats = "90d"\n')
-    assert read_ages(str(tmp_path)) == read_ages(f"file://{tmp_path}") == {"beats": "90d"}
+    assert read_ages(FolderStore(tmp_path)) == read_ages(store_at(f"file://{tmp_path}")) == {"beats": "90d"}
     for text in ("beats = 90\n", 'days = "old"\n', "beats\n"):
         (tmp_path / "retention.toml").write_text(text)
         with pytest.raises(Invalid, match=r"retention\.toml"):
-            read_ages(str(tmp_path))
+            read_ages(FolderStore(tmp_path))
     assert lake.retain(now=NOW).tiers == []
     assert lake.lake.snapshot().version == 0

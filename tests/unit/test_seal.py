@@ -22,6 +22,7 @@ from meterlake import seal as seals
 from meterlake.adapters.delta import DeltaLake
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.registry import SqlRegistry
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.check import check
 from meterlake.compact import compact
@@ -235,7 +236,7 @@ def test_any_split_into_batches_files_and_seals_ends_as_folded_in_the_order_of_l
 @given(steps)
 def test_the_same_in_a_folder(plan: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        world = World(DeltaLake(Path(folder) / "lake", create=True), Path(folder))
+        world = World(DeltaLake(FolderStore(Path(folder) / "lake"), create=True), Path(folder))
         play(world, plan)
         verify(world)
 
@@ -401,8 +402,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import test_seal
 from meterlake.adapters.delta import DeltaLake
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.testing.faults import DyingLake
-lake = DyingLake(DeltaLake(test_seal.Path(sys.argv[2])), int(sys.argv[3]))
+lake = DyingLake(DeltaLake(FolderStore(test_seal.Path(sys.argv[2]))), int(sys.argv[3]))
 test_seal.seal(lake, test_seal.SqlRegistry("sqlite://", create=True), test_seal.one_cut())
 """
 
@@ -420,7 +422,7 @@ def one_cut() -> Cut:
 def test_a_seal_that_is_killed_is_absent_or_whole_and_its_retry_completes_it(
     tmp_path: Path, point: int
 ) -> None:
-    lake = DeltaLake(tmp_path / "lake", create=True)
+    lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
     world = World(lake, tmp_path)
     world.load([Reading("m1", 0, 1000)])
     before = {name: lake.records(name) for name in RECORD_SCHEMAS}
@@ -445,7 +447,7 @@ def test_a_seal_that_is_killed_is_absent_or_whole_and_its_retry_completes_it(
 def test_rows_written_for_a_commit_that_failed_do_not_count_beside_those_of_its_retry(
     tmp_path, monkeypatch
 ) -> None:
-    lake = DeltaLake(tmp_path / "lake", create=True)
+    lake = DeltaLake(FolderStore(tmp_path / "lake"), create=True)
     world = World(lake, tmp_path)
     check_base = lake._check_base
 
@@ -464,7 +466,7 @@ def test_rows_written_for_a_commit_that_failed_do_not_count_beside_those_of_its_
 
 def test_side_tables_are_gathered_after_many_seals(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(seals, "GATHER_EVERY", 9)
-    world = World(DeltaLake(tmp_path / "lake", create=True), tmp_path)
+    world = World(DeltaLake(FolderStore(tmp_path / "lake"), create=True), tmp_path)
     for n in range(9):
         world.batch([Reading("m1", n, 1000 + n)])
         world.seal()

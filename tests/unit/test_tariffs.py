@@ -11,6 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from meterlake.adapters.store_folder import FolderStore
+from meterlake.adapters.store_memory import MemoryStore
 from meterlake.errors import Invalid
 from meterlake.tariff_file import WEEKDAYS, TariffBook, read_tariffs
 from meterlake.tariffs import (
@@ -225,8 +227,9 @@ def test_what_cannot_be_understood_is_told_with_its_place(text):
         read_tariffs(text)
 
 
-def test_a_book_is_read_anew_when_its_file_changes(tmp_path):
-    book = TariffBook(str(tmp_path))
+def test_a_book_is_read_anew_when_its_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr("meterlake.tariff_file.LOOK_S", 0)
+    book = TariffBook(FolderStore(tmp_path))
     assert book.tariffs()[0] == {}
     (tmp_path / "tariffs.toml").write_text(TEXT)
     first, mark = book.tariffs()
@@ -238,7 +241,7 @@ def test_a_book_is_read_anew_when_its_file_changes(tmp_path):
     assert other != mark
     (tmp_path / "tariffs.toml").unlink()
     assert book.tariffs()[0] == {}
-    assert TariffBook("memory:").tariffs()[0] == {}
+    assert TariffBook(MemoryStore()).tariffs()[0] == {}
 
 
 def test_the_span_of_a_night_is_that_of_the_clock():

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from meterlake import work
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.work import LOST_S, SHOWN_S, at_work, jobs
 
 
@@ -17,7 +18,7 @@ def _often(monkeypatch):
 
 def seen(lake, wanted):
     for _ in range(500):
-        found = jobs(str(lake), time.time())
+        found = jobs(FolderStore(lake), time.time())
         if [job["done"] for job in found] == wanted:
             return found
         time.sleep(0.01)
@@ -26,7 +27,7 @@ def seen(lake, wanted):
 
 def test_a_job_is_seen_while_it_goes_on(tmp_path):
     heard = []
-    with at_work(str(tmp_path), "load", "nightly/", lambda *told: heard.append(told)) as tell:
+    with at_work(FolderStore(tmp_path), "load", "nightly/", lambda *told: heard.append(told)) as tell:
         tell("read", 10, 100)
         (job,) = seen(tmp_path, [10])
         assert (job["kind"], job["what"], job["phase"], job["total"], job["cut_off"]) == (
@@ -40,24 +41,24 @@ def test_a_job_is_seen_while_it_goes_on(tmp_path):
         (job,) = seen(tmp_path, [50])
         assert job["rate"] > 0
         assert job["seconds_left"] >= 0
-    assert jobs(str(tmp_path), time.time()) == []
+    assert jobs(FolderStore(tmp_path), time.time()) == []
     assert heard == [("read", 10, 100), ("merge", 50, 60)]
 
 
 def test_a_job_that_fails_leaves_nothing(tmp_path):
     def fails():
-        with at_work(str(tmp_path), "batch", "") as tell:
+        with at_work(FolderStore(tmp_path), "batch", "") as tell:
             tell("batch", 1, 2)
             seen(tmp_path, [1])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fails()
-    assert jobs(str(tmp_path), time.time()) == []
+    assert jobs(FolderStore(tmp_path), time.time()) == []
 
 
 def test_what_was_cut_off_is_shown_as_such_for_a_day(tmp_path):
-    with at_work(str(tmp_path), "load", "a.csv") as tell:
+    with at_work(FolderStore(tmp_path), "load", "a.csv") as tell:
         tell("read", 7, 9)
         seen(tmp_path, [7])
         (file,) = (tmp_path / "work").glob("*.json")
@@ -65,20 +66,14 @@ def test_what_was_cut_off_is_shown_as_such_for_a_day(tmp_path):
     file.write_text(left)  # as a process that was killed leaves it
     (tmp_path / "work" / "broken.json").write_text("{")
     now = time.time()
-    assert [job["cut_off"] for job in jobs(str(tmp_path), now)] == [False]
-    assert [job["cut_off"] for job in jobs(str(tmp_path), now + LOST_S + 1)] == [True]
-    assert jobs(str(tmp_path), now + SHOWN_S + 60) == []
+    assert [job["cut_off"] for job in jobs(FolderStore(tmp_path), now)] == [False]
+    assert [job["cut_off"] for job in jobs(FolderStore(tmp_path), now + LOST_S + 1)] == [True]
+    assert jobs(FolderStore(tmp_path), now + SHOWN_S + 60) == []
     assert not file.exists()
 
 
 def test_a_short_job_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(work, "BEAT_S", 60)
-    with at_work(str(tmp_path), "load", "a.csv") as tell:
+    with at_work(FolderStore(tmp_path), "load", "a.csv") as tell:
         tell("read", 1, 1)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lake_without_a_folder_has_no_jobs():
-    with at_work("memory:", "load", "a.csv") as tell:
-        tell("read", 1, 1)
-    assert jobs("memory:", time.time()) == []

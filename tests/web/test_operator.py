@@ -87,7 +87,7 @@ def test_a_look_at_somebodys_meter_is_in_the_trail(operator, signed, place, app)
 
 def test_what_is_being_done_shows_on_both_lists(operator, app, monkeypatch):
     monkeypatch.setattr(work, "BEAT_S", 0.01)
-    lake = app.state.served.node.lake.lake.url
+    lake = app.state.served.node.lake.lake.store
     with work.at_work(lake, "load", "<b>nightly</b>.csv") as tell:
         tell("read", 25, 100)
         for _ in range(500):

@@ -1,44 +1,38 @@
-"""The archive as Parquet files in a folder, named by the log offsets that they hold."""
+"""The archive as Parquet files in a store, named by the log offsets that they hold."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meterlake.adapters.files import fsync_dir
+from meterlake.archive import ARCHIVE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pyarrow as pa
-
-    from meterlake.ports import Archive
+    from meterlake.ports import Archive, Store
 
 
-class FolderArchive:
-    """`ports.Archive` in a folder."""
+class StoreArchive:
+    """`ports.Archive` in a store."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make ``folder`` where there is none."""
-        folder.mkdir(exist_ok=True)
-        self._folder = folder
+    def __init__(self, store: Store) -> None:
+        """Keep the files in ``store``."""
+        self._store = store
 
     def keep(self, first: int, last: int, rows: pa.Table) -> None:
         """Write one file, durable; the same offsets again replace it."""
-        path = self._folder / f"{first:016d}-{last:016d}.parquet"
-        part = path.with_suffix(".part")
-        pq.write_table(rows, part, compression="zstd", write_page_checksum=True)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.rename(path)
-        fsync_dir(self._folder)
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+        self._store.write(f"{ARCHIVE}/{first:016d}-{last:016d}.parquet", sink.getvalue())
 
     def end(self) -> int:
         """Return the offset after the last that is kept."""
-        names = [path.stem for path in self._folder.glob("*-*.parquet")]
+        names = [
+            kept.name.rpartition("/")[2].removesuffix(".parquet") for kept in self._store.list(f"{ARCHIVE}/")
+        ]
         return max((int(name.partition("-")[2]) + 1 for name in names), default=0)
 
 
-_CONFORMS: type[Archive] = FolderArchive
+if TYPE_CHECKING:
+    _CONFORMS: type[Archive] = StoreArchive

@@ -1,4 +1,4 @@
-"""The lake as Delta tables in a folder: pyarrow writes and reads the files, deltalake the commits.
+"""The lake as Delta tables in a folder or a bucket: pyarrow writes and reads the files, deltalake the commits.
 
 One commit, step by step, and what a crash after each step costs:
 
@@ -6,7 +6,7 @@ One commit, step by step, and what a crash after each step costs:
 2. side tables get their rows, named (app, number) -> rows that no landed commit names do not count
 3. one Delta commit adds, removes and carries Transaction(app, number) and Transaction("layout", n)
    -> the change is there, whole
-4. the commit file and its folder are synced    -> only now is the change acknowledged
+4. in a folder the commit file is synced        -> only now is the change acknowledged
 
 The layout transaction makes of two commits planned on one snapshot the second one fail, always.
 """
@@ -14,10 +14,10 @@ The layout transaction makes of two commits planned on one snapshot the second o
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 import uuid
+from contextlib import suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from meterlake.adapters.delta_place import Place
 from meterlake.adapters.delta_records import (
     HOOKS,
     SWEEP_AFTER_S,
@@ -35,11 +36,8 @@ from meterlake.adapters.delta_records import (
     SideTable,
     make_side_table,
     make_table,
-    open_table,
-    refresh,
-    sync_log,
 )
-from meterlake.adapters.files import FileReader, file_size, fsync_dir, write_blocks
+from meterlake.adapters.files import FileReader, packed_blocks
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, Conflict, Invalid, NotFound
 from meterlake.ledger import RECORD_SCHEMAS
@@ -47,11 +45,14 @@ from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+
+    from meterlake.adapters.store_folder import FolderStore
+    from meterlake.adapters.store_s3 import S3Store
 
 BLOCKS: Final = "interval_blocks"
 LAYOUT: Final = "layout"
 NUMBERS: Final = "numbers"
+SETTINGS: Final = "lake.json"
 FORMAT: Final = 1
 FINAL: Final = "-final"
 """In the name of a file that compaction wrote."""
@@ -61,33 +62,35 @@ _ADDED: Final = re.compile(r'"path":"([^"]+\.parquet)"')
 
 
 class DeltaLake:
-    """`ports.Lake` in a folder. Safe to share between threads; one process commits at a time."""
+    """`ports.Lake` in a store. Safe to share between threads; of commits planned on one version the first wins."""
 
-    def __init__(self, folder: Path, *, create: bool = False, buckets: int = 64) -> None:
-        """Open the lake in ``folder``, or make one there."""
-        self.url = str(folder)
-        self.folder = folder
+    def __init__(self, store: FolderStore | S3Store, *, create: bool = False, buckets: int = 64) -> None:
+        """Open the lake in ``store``, or make one there."""
+        self.store, self.url = store, store.url
+        self._place = Place(store)
         self._lock = RLock()
-        self._reader = FileReader()
+        self._reader = FileReader(store)
         self._landed: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
         self._unsynced = True
         """Whether the newest commit may not be durable: after opening, or where its sync failed."""
-        if not (folder / "lake.json").exists():
+        found = store.read(SETTINGS)
+        if found is None:
             if not create:
-                raise NotFound(f"no lake in {folder}: make one with `meterlake init --lake {folder}`")
-            _make(folder, buckets)
-        settings = json.loads((folder / "lake.json").read_text())
+                raise NotFound(f"no lake in {self.url}: make one with `meterlake init --lake {self.url}`")
+            found = _made(self._place, buckets)
+        settings = json.loads(found[0])
         if settings.get("format") != FORMAT:
-            raise Invalid(f"{folder}/lake.json is of format {settings.get('format')}, not {FORMAT}")
+            raise Invalid(f"{self.url}/{SETTINGS} is of format {settings.get('format')}, not {FORMAT}")
         self.buckets = int(settings["buckets"])
-        self._table = open_table(folder / BLOCKS)
+        self._table = self._place.open(BLOCKS)
         for name in LATER:
-            if not (folder / name).exists():
-                make_side_table(folder / name)
+            if not self._place.has(name):
+                make_side_table(self._place, name)
         cache = RowCache()
         self._sides = {
-            name: SideTable(folder / name, self._reader, cache, self._has_landed) for name in RECORD_SCHEMAS
+            name: SideTable(self._place, name, self._reader, cache, self._has_landed)
+            for name in RECORD_SCHEMAS
         }
 
     def snapshot(self, version: int | None = None) -> Snapshot:
@@ -99,15 +102,15 @@ class DeltaLake:
             if self._snapshot is not None and self._snapshot.version == version:
                 return self._snapshot
         try:
-            old = DeltaTable(str(self.folder / BLOCKS), version=version)
-        except DeltaError as error:
+            old = self._place.open(BLOCKS, version)
+        except (DeltaError, NotFound) as error:
             raise NotFound(f"{self.url} has no version {version}: {error}") from error
         return Snapshot(version, _data_files(old))
 
     def _newest(self) -> Snapshot:
         """Newest snapshot; as long as no later commit's file is there, the one that is known."""
         known = self._snapshot
-        if known is not None and not self._has_commit(known.version + 1):
+        if known is not None and not self._place.has_commit(BLOCKS, known.version + 1):
             return known
         table = self._table
         table.update_incremental()
@@ -115,19 +118,15 @@ class DeltaLake:
             self._snapshot = known = Snapshot(table.version(), _data_files(table))
         return known
 
-    def _has_commit(self, version: int) -> bool:
-        return (self.folder / BLOCKS / "_delta_log" / f"{version:020d}.json").exists()
-
     def put(self, blocks: pa.Table, partitions: tuple[int, int], *, final: bool = False) -> DataFile:
         """Write one file of sorted blocks, durable but not yet part of the lake."""
         starts = pc.min_max(blocks["start"].cast(pa.int64())).as_py()
         month = time.strftime("%Y-%m", time.gmtime(starts["min"] // 1_000_000))
         name = f"{month}/{partitions[0]:04d}-{partitions[1]:04d}-{uuid.uuid4().hex}{FINAL if final else ''}.parquet"
-        path = self.folder / BLOCKS / name
-        path.parent.mkdir(exist_ok=True)
-        write_blocks(blocks, path, final=final)
+        data = packed_blocks(blocks, final=final)
+        self.store.write(f"{BLOCKS}/{name}", data)
         return DataFile(
-            name, file_size(path), len(blocks), partitions,
+            name, data.size, len(blocks), partitions,
             (blocks["meter_id"][0].as_py(), blocks["meter_id"][-1].as_py()),
             (starts["min"], starts["max"]), final,
         )  # fmt: skip
@@ -139,7 +138,7 @@ class DeltaLake:
         meters: tuple[str, str] | None = None,
     ) -> pa.Table:
         """Read a file: the named columns, at least the rows of meters within the closed range, in order."""
-        return self._reader.read(self.folder / BLOCKS / file.path, columns, meters)
+        return self._reader.read(f"{BLOCKS}/{file.path}", columns, meters)
 
     def commit(self, change: Change) -> int:
         """Make ``change`` the next version, whole or not at all; ConcurrentCommit if ``base`` is not newest."""
@@ -173,7 +172,7 @@ class DeltaLake:
     def _sync(self) -> None:
         """Make the newest commit durable; nothing is told of it before."""
         if self._unsynced:
-            sync_log(self.folder / BLOCKS, self._table.version())
+            self._place.sync(BLOCKS, self._table.version())
             self._unsynced = False
 
     def _check_base(self, change: Change) -> None:
@@ -191,7 +190,7 @@ class DeltaLake:
         side = self._sides[name]
         with self._lock:
             listing = side.listing()
-            refresh(self._table, self.folder / BLOCKS)
+            self._place.refresh(self._table, BLOCKS)
             state = self._table.version()
         return side.rows(listing, state, meters)
 
@@ -223,19 +222,28 @@ class DeltaLake:
                 except CommitFailedError:
                     continue
                 table.update_incremental()
-                sync_log(self.folder / "deliveries", table.version())
+                self._place.sync("deliveries", table.version())
                 return int(used) + 1
 
     def sweep(self, *, now_s: float | None = None) -> list[str]:
         """Remove files that no commit names and that are a day old; return the paths of those of blocks."""
         limit = (time.time() if now_s is None else now_s) - SWEEP_AFTER_S
-        log = sorted((self.folder / BLOCKS / "_delta_log").glob("*.json"))
-        named = {name for path in log for name in _ADDED.findall(path.read_text())}
+        kept = self.store.list(f"{BLOCKS}/")
+        logs = [
+            one.name
+            for one in kept
+            if one.name.startswith(f"{BLOCKS}/_delta_log/") and one.name.endswith(".json")
+        ]
+        named: set[str] = set()
+        for log in logs:
+            found = self.store.read(log)
+            named |= set() if found is None else set(_ADDED.findall(found[0].decode()))
         gone = []
-        for path in sorted((self.folder / BLOCKS).glob("*/*.parquet")):
-            name = f"{path.parent.name}/{path.name}"
-            if path.parent.name != "_delta_log" and name not in named and path.stat().st_mtime < limit:
-                path.unlink()
+        for one in kept:
+            name = one.name.removeprefix(f"{BLOCKS}/")
+            ours = name.endswith(".parquet") and not name.startswith("_delta_log/")
+            if ours and name not in named and one.modified_s < limit:
+                self.store.delete(one.name)
                 gone.append(name)
         with self._lock:
             for side in self._sides.values():
@@ -253,7 +261,7 @@ class DeltaLake:
 
         now = time.time() if now_s is None else now_s
         with self._lock:
-            refresh(self._table, self.folder / BLOCKS)
+            self._place.refresh(self._table, BLOCKS)
             return sum(
                 side.gather(now, needed if name == "pending_blocks" else None)
                 for name, side in self._sides.items()
@@ -262,23 +270,26 @@ class DeltaLake:
     def forget(self, name: str, needed: Callable[[pa.Table], pa.Table]) -> int:
         """Write a side table anew with the rows that are ``needed``; return how many went."""
         with self._lock:
-            refresh(self._table, self.folder / BLOCKS)
+            self._place.refresh(self._table, BLOCKS)
             return self._sides[name].forget(needed)
 
 
-def _make(folder: Path, buckets: int) -> None:
+def _made(place: Place, buckets: int) -> tuple[bytes, str]:
+    """Make the tables of a lake, and what says that it is one, last; who comes second takes what the first made."""
     if buckets < 1 or buckets > 1024 or buckets & (buckets - 1):
         raise Invalid(f"--buckets {buckets}: take a power of two from 1 to 1024")
-    folder.mkdir(parents=True, exist_ok=True)
-    make_table(folder / BLOCKS, BLOCK_SCHEMA)
+    if place.local is not None:
+        place.local.mkdir(parents=True, exist_ok=True)
+    make_table(place, BLOCKS, BLOCK_SCHEMA)
     for name in RECORD_SCHEMAS:
-        make_side_table(folder / name)
-    temporary = folder / f".lake-{uuid.uuid4().hex}.json"
-    temporary.write_text(json.dumps({"format": FORMAT, "buckets": buckets}) + "\n")
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.rename(folder / "lake.json")
-    fsync_dir(folder)
+        make_side_table(place, name)
+    with suppress(Conflict):
+        place.store.write(
+            SETTINGS, json.dumps({"format": FORMAT, "buckets": buckets}).encode() + b"\n", unless=""
+        )
+    found = place.store.read(SETTINGS)
+    assert found is not None, "it was written"
+    return found
 
 
 def _data_files(table: DeltaTable) -> tuple[DataFile, ...]:

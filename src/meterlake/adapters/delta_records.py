@@ -1,4 +1,4 @@
-"""Side tables of a lake in a folder: rows of an attempt count once its commit to the blocks has landed.
+"""Side tables of a lake: rows of an attempt count once its commit to the blocks has landed.
 
 Each attempt adds a small file. `SideTable.gather` writes those that landed anew as few large ones, which count
 without looking up their commits again. Files never change, so what was read of them is kept within a budget.
@@ -18,17 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from meterlake.adapters.files import file_size, sync, write_rows
-from meterlake.errors import NotFound
+from meterlake.adapters.files import packed_rows
 from meterlake.ledger import RECORD_SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+    from meterlake.adapters.delta_place import Place
     from meterlake.adapters.files import FileReader
 
 LANDING: Final = pa.schema([pa.field("commit_app", pa.string()), pa.field("commit_number", pa.int64())])
@@ -89,11 +88,11 @@ class RowCache:
     def __init__(self, budget: int = KEPT_BYTES) -> None:
         """Keep at most ``budget`` bytes."""
         self.budget = budget
-        self._files: OrderedDict[Path, _File] = OrderedDict()
+        self._files: OrderedDict[str, _File] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def get(self, path: Path, read: Callable[[], _File]) -> _File:
+    def get(self, path: str, read: Callable[[], _File]) -> _File:
         """Return what was read of ``path``; ``read`` it where that is not kept."""
         with self._lock:
             found = self._files.get(path)
@@ -114,25 +113,30 @@ class SideTable:
     """One side table. The lake's lock guards it."""
 
     def __init__(
-        self, folder: Path, reader: FileReader, cache: RowCache, landed: Callable[[str, int], bool]
+        self,
+        place: Place,
+        name: str,
+        reader: FileReader,
+        cache: RowCache,
+        landed: Callable[[str, int], bool],
     ) -> None:
         """``landed`` tells whether a commit to the blocks, by app and number, has landed."""
-        self.folder, self.name, self.schema = folder, folder.name, RECORD_SCHEMAS[folder.name]
+        self.place, self.name, self.schema = place, name, RECORD_SCHEMAS[name]
         self._reader, self._cache, self._has_landed = reader, cache, landed
-        self.table = open_table(folder)
+        self.table = place.open(name)
         self._listed: Listing | None = None
         self._counts: set[str] = set()
         self._whole: tuple[int, int, pa.Table] | None = None
 
     def update(self) -> None:
         """Take notice of commits that others made."""
-        refresh(self.table, self.folder)
+        self.place.refresh(self.table, self.name)
 
     def append(self, rows: pa.Table, app: str, number: int) -> None:
         """Add rows of the attempt ``number`` of ``app``."""
         add = self._write(self._in_order(rows), app, number)
         commit_again(self.table, [add], [])
-        sync_log(self.folder, self.table.version())
+        self.place.sync(self.name, self.table.version())
 
     def _in_order(self, rows: pa.Table) -> pa.Table:
         by = ORDERS.get(self.name)
@@ -143,9 +147,9 @@ class SideTable:
         named = named.append_column(
             LANDING.field("commit_number"), pa.array(np.full(len(rows), number), pa.int64())
         )
-        path = self.folder / f"{uuid.uuid4().hex}.parquet"
-        write_rows(named, path)
-        return AddAction(path.name, file_size(path), {}, _now_ms(), True, _stats(named))
+        name, data = f"{uuid.uuid4().hex}.parquet", packed_rows(named)
+        self.place.store.write(f"{self.name}/{name}", data)
+        return AddAction(name, data.size, {}, _now_ms(), True, _stats(named))
 
     def listing(self) -> Listing:
         """Return the newest version and its files."""
@@ -183,10 +187,10 @@ class SideTable:
         return entry.path in self._counts
 
     def _file(self, entry: _Entry) -> _File:
-        return self._cache.get(self.folder / entry.path, lambda: self._read(entry))
+        return self._cache.get(f"{self.name}/{entry.path}", lambda: self._read(entry))
 
     def _read(self, entry: _Entry) -> _File:
-        rows = self._reader.read_rows(self.folder / entry.path, self.schema, LANDING)
+        rows = self._reader.read_rows(f"{self.name}/{entry.path}", self.schema, LANDING)
         app, number = rows["commit_app"][0].as_py(), rows["commit_number"][0].as_py()
         rows = rows.select(self.schema.names).combine_chunks()
         by_meter = "meter_id" in rows.schema.names
@@ -252,7 +256,7 @@ class SideTable:
         except CommitFailedError:
             return False
         self.table.update_incremental()
-        sync_log(self.folder, self.table.version())
+        self.place.sync(self.name, self.table.version())
         return True
 
     def sweep(self) -> None:
@@ -276,30 +280,17 @@ def _text(scalar: Any) -> str:
     return str(scalar.as_py())
 
 
-def make_table(folder: Path, schema: pa.Schema) -> None:
+def make_table(place: Place, name: str, schema: pa.Schema) -> None:
     """Make an empty Delta table, or leave the one that is there."""
     create_table_with_add_actions(
-        str(folder), Schema.from_arrow(schema), [], mode="ignore", configuration=TABLE_SETTINGS
-    )
+        place.uri(name), Schema.from_arrow(schema), [], mode="ignore", configuration=TABLE_SETTINGS,
+        storage_options=place.options,
+    )  # fmt: skip
 
 
-def make_side_table(folder: Path) -> None:
-    """Make the side table that is named as its folder, where it is missing."""
-    make_table(folder, pa.schema([*RECORD_SCHEMAS[folder.name], *LANDING]))
-
-
-def open_table(path: Path) -> DeltaTable:
-    """Open a Delta table; NotFound where there is none."""
-    try:
-        return DeltaTable(str(path))
-    except TableNotFoundError as error:
-        raise NotFound(f"{path} is missing: restore it or make a new lake") from error
-
-
-def refresh(table: DeltaTable, folder: Path) -> None:
-    """Bring ``table`` to its newest version; as long as no later commit's file is there it is."""
-    if (folder / "_delta_log" / f"{table.version() + 1:020d}.json").exists():
-        table.update_incremental()
+def make_side_table(place: Place, name: str) -> None:
+    """Make a side table where it is missing."""
+    make_table(place, name, pa.schema([*RECORD_SCHEMAS[name], *LANDING]))
 
 
 def commit_again(table: DeltaTable, actions: list[Any], transactions: list[Transaction]) -> None:
@@ -318,11 +309,6 @@ def commit_again(table: DeltaTable, actions: list[Any], transactions: list[Trans
             continue
         table.update_incremental()
         return
-
-
-def sync_log(folder: Path, version: int) -> None:
-    """Make the commit of ``version`` survive a power cut."""
-    sync(folder / "_delta_log" / f"{version:020d}.json")
 
 
 def _entries_of(table: DeltaTable) -> list[_Entry]:

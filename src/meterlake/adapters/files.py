@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from meterlake.ports import Store
+
 LEVEL: Final = 3
 LEVEL_FINAL: Final = 12
 """zstd levels: of a load, and of a compaction, which is read for years."""
@@ -52,16 +54,17 @@ class _Open(NamedTuple):
     names: frozenset[str]
 
 
-def write_blocks(blocks: pa.Table, path: Path, *, final: bool) -> None:
-    """Write sorted blocks and sync them to the disk."""
+def packed_blocks(blocks: pa.Table, *, final: bool) -> pa.Buffer:
+    """Sorted blocks as the bytes of a Parquet file."""
     rare = [name for name in RARE if blocks[name].null_count == len(blocks)]
     blocks = blocks.drop_columns(rare)
     encoding = {
         f"{name}.list.element" if name in LISTS else name: DELTA[name] for name in DELTA if name not in rare
     }
+    sink = pa.BufferOutputStream()
     pq.write_table(
         blocks,
-        path,
+        sink,
         row_group_size=group_rows(blocks),
         compression="zstd",
         compression_level=LEVEL_FINAL if final else LEVEL,
@@ -71,15 +74,16 @@ def write_blocks(blocks: pa.Table, path: Path, *, final: bool) -> None:
         write_page_checksum=True,
         store_schema=False,
     )
-    sync(path)
+    return sink.getvalue()
 
 
-def write_rows(rows: pa.Table, path: Path) -> None:
-    """Write rows of a side table and sync them to the disk."""
+def packed_rows(rows: pa.Table) -> pa.Buffer:
+    """Rows of a side table as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
     pq.write_table(
-        rows, path, compression="zstd", compression_level=LEVEL, write_page_checksum=True, store_schema=False
+        rows, sink, compression="zstd", compression_level=LEVEL, write_page_checksum=True, store_schema=False
     )
-    sync(path)
+    return sink.getvalue()
 
 
 def sync(path: Path) -> None:
@@ -98,21 +102,17 @@ def fsync_dir(folder: Path) -> None:
         os.close(handle)
 
 
-def file_size(path: Path) -> int:
-    """Bytes of a file."""
-    return path.stat().st_size
-
-
 class FileReader:
-    """Reads row groups of immutable files; keeps footers open within a budget, oldest out first."""
+    """Reads row groups of immutable files of a store; keeps footers open within a budget, oldest out first."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         """Start with none open."""
-        self._open: OrderedDict[Path, _Open] = OrderedDict()
+        self._store = store
+        self._open: OrderedDict[str, _Open] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
-    def read(self, path: Path, columns: Sequence[str] | None, meters: tuple[str, str] | None) -> pa.Table:
+    def read(self, path: str, columns: Sequence[str] | None, meters: tuple[str, str] | None) -> pa.Table:
         """Read the named columns of the row groups that may hold ``meters``, in file order."""
         handle = self._handle(path)
         groups = range(len(handle.first))
@@ -132,21 +132,21 @@ class FileReader:
             raise Damaged(f"{path}: {error}") from error
         return pa.Table.from_arrays([_column(table, schema.field(name)) for name in names], schema=schema)
 
-    def read_rows(self, path: Path, *schemas: pa.Schema) -> pa.Table:
+    def read_rows(self, path: str, *schemas: pa.Schema) -> pa.Table:
         """Read a whole file of a side table as the fields of ``schemas``."""
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
+            table = pq.read_table(self._store.opened(path), page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise Damaged(f"{path}: {error}") from error
         return table.cast(pa.schema([field for schema in schemas for field in schema]))
 
-    def _handle(self, path: Path) -> _Open:
+    def _handle(self, path: str) -> _Open:
         with self._lock:
             found = self._open.get(path)
             if found is not None:
                 self._open.move_to_end(path)
                 return found
-        opened = _open(path)
+        opened = _open(path, self._store)
         with self._lock:
             self._open[path] = opened
             self._bytes += len(opened.first) * FOOTER_BYTES
@@ -163,9 +163,13 @@ def _column(table: pa.Table, field: pa.Field[Any]) -> pa.ChunkedArray[Any] | pa.
     return column if column.type == field.type else column.cast(field.type)
 
 
-def _open(path: Path) -> _Open:
+def _open(path: str, store: Store) -> _Open:
     try:
-        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        source = store.opened(path)
+        mapped = isinstance(source, str)
+        file = pq.ParquetFile(
+            source, memory_map=mapped, pre_buffer=not mapped, page_checksum_verification=True
+        )
         meta = file.metadata
         stats = [meta.row_group(i).column(0).statistics for i in range(meta.num_row_groups)]
         first, last = np.array([s.min for s in stats]), np.array([s.max for s in stats])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterlake.adapters.store_memory import MemoryStore
 from meterlake.errors import ConcurrentCommit, Conflict, NotFound
 from meterlake.ledger import RECORD_SCHEMAS
 from meterlake.ports import Change, DataFile, Lake, Snapshot
@@ -23,6 +24,7 @@ class MemoryLake:
     def __init__(self, url: str = "memory:", buckets: int = 64) -> None:
         """Start at version 0 with nothing."""
         self.url, self.buckets = url, buckets
+        self.store = MemoryStore(url)
         self._lock = RLock()
         self._versions = [Snapshot(0, ())]
         self._tables: dict[str, pa.Table] = {}

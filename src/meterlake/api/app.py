@@ -68,7 +68,7 @@ def make_app(node: Server, keys: Keys, limits: ApiLimits | None = None, desk: De
     )  # fmt: skip
     app.state.latest = live.Latest()
     app.state.vitals = Vitals(node, figures)
-    app.state.tariffs = TariffBook(node.lake.lake.url)
+    app.state.tariffs = TariffBook(node.lake.lake.store)
     for part in (readings, deliveries, meters, customers, costs, fleet, groups, live, pulse, runs, health):
         app.include_router(part.router)
     problems.install(

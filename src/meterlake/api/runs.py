@@ -50,7 +50,7 @@ def loads(asked: Operates, limit: Limit = 100, cursor: Cursor = None) -> Respons
 def work(asked: Operates) -> Response:
     """Return the loads, nightly runs and compactions that are going on, and how far each has come."""
     asked.free()
-    items = jobs(asked.node.lake.lake.url, time.time())
+    items = jobs(asked.node.lake.lake.store, time.time())
     return rendered(Page(items, None, JOB_COLUMNS), asked.form, {"Cache-Control": "no-store"})
 
 

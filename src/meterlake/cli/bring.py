@@ -87,6 +87,7 @@ def load(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Read meter files into the lake, all of them in one commit."""
     check_form(output)
+    from meterlake.app import store_at
     from meterlake.feeds import options_of
     from meterlake.progress import progress
 
@@ -97,7 +98,7 @@ def load(  # noqa: PLR0913 - the options of the command
         "delimiter": delimiter, "skip": skip, "feed": feed, "known_only": known_only or None, "keep": keep or None,
         "dry_run": dry_run or None, "changes": changes,
     }  # fmt: skip
-    options = options_of(told, settings_of(context, lake, registry).lake)
+    options = options_of(told, store_at(settings_of(context, lake, registry).lake))
     with progress() as tell:
         receipt = opened(context, lake, registry, create=True).load(paths, options, tell)
     _show_receipt(receipt, output)

@@ -99,15 +99,16 @@ def feeds(
     context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
 ) -> None:
     """List the saved sets of load options, kept in the lake's feeds.toml."""
-    from meterlake.feeds import feeds_path, read_feeds
+    from meterlake.app import store_at
+    from meterlake.feeds import FILE, read_feeds
     from meterlake.output import Listed
 
     check_form(output)
-    where = settings_of(context, lake, registry).lake
+    where = store_at(settings_of(context, lake, registry).lake)
     items: list[dict[str, Any]] = [
         {"feed": name, "options": told} for name, told in read_feeds(where).items()
     ]
-    show(Listed(items, "items", ["feed", "options"]), output, [f"feeds of {feeds_path(where)}"])
+    show(Listed(items, "items", ["feed", "options"]), output, [f"feeds of {where.url}/{FILE}"])
 
 
 def doctor(

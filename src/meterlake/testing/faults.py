@@ -23,7 +23,7 @@ class DyingLake:
     def __init__(self, lake: Lake, point: int) -> None:
         """Wrap ``lake``."""
         self._lake, self._point, self._calls = lake, point, 0
-        self.url, self.buckets = lake.url, lake.buckets
+        self.url, self.store, self.buckets = lake.url, lake.store, lake.buckets
 
     def _die(self, when: int) -> None:
         if 2 * self._calls + when == self._point:

@@ -54,7 +54,7 @@ def loads(page: Operator, before: At = None) -> Response:
 
 
 def _work(page: Page) -> list[dict[str, Any]]:
-    return jobs(page.node.lake.lake.url, time.time())
+    return jobs(page.node.lake.lake.store, time.time())
 
 
 @router.get("/load")

@@ -1,0 +1,180 @@
+"""A lake in a bucket keeps every promise of a lake in a folder."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from meterlake.adapters import delta_place
+from meterlake.adapters.delta import DeltaLake
+from meterlake.adapters.store_folder import FolderStore
+from meterlake.adapters.store_s3 import S3Store
+from meterlake.app import open_lake
+from meterlake.errors import Invalid, MeterlakeError
+from meterlake.testing.lake_contract import LakeContract
+from meterlake.testing.store_contract import StoreContract
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def url(s3, monkeypatch):
+    """A place in a bucket of its own, and the environment that leads there."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    return f"{s3.bucket(f'b{next(numbers)}-{os.getpid()}')}/some/lake"
+
+
+class TestStore(StoreContract):
+    @pytest.fixture
+    def store(self, url):
+        return S3Store(url)
+
+
+class TestLake(LakeContract):
+    @pytest.fixture
+    def lake(self, url, monkeypatch):
+        monkeypatch.setattr(delta_place, "LOOK_S", 0)
+        return DeltaLake(S3Store(url), create=True)
+
+
+def meterlake(*words, **env):
+    done = subprocess.run(
+        [sys.executable, "-m", "meterlake", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_readings(path, meter, days):
+    lines = ["meter,start,value"]
+    lines += [
+        f"{meter},2026-01-{1 + k // 48:02d}T{k % 48 // 2:02d}:{k % 2 * 30:02d}:00Z,0.{k % 900 + 100}"
+        for k in range(48 * days)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_every_command_works_on_a_bucket_and_a_lake_may_move(url, tmp_path):
+    for number in range(3):
+        write_readings(tmp_path / f"{number}.csv", f"m{number}", 20)
+    (tmp_path / "registry").mkdir()
+    registry = f"sqlite:///{tmp_path}/registry.db"
+    at = ("--lake", url, "--registry", registry)
+    receipt = json.loads(
+        meterlake("load", str(tmp_path / "0.csv"), str(tmp_path / "1.csv"), *at, "-o", "json")
+    )
+    assert (receipt["stored"], receipt["rejected"]) == (2 * 48 * 20, 0)
+    again = json.loads(meterlake("load", str(tmp_path / "0.csv"), str(tmp_path / "1.csv"), *at, "-o", "json"))
+    assert again["replayed"]
+    meterlake("load", str(tmp_path / "2.csv"), "--keep", *at)
+    questions = [
+        ("history", "m0", "--from", "2026-01-03", "--to", "2026-01-05", "--step", "day"),
+        ("usage", "m1"),
+        ("fleet", "--from", "2026-01-01", "--to", "2026-01-20", "--step", "day"),
+        ("top", "--from", "2026-01-01", "--to", "2026-01-20"),
+        ("snapshot", "--at", "2026-01-05T12:00:00Z"),
+        ("sql", "SELECT meter, sum(value) AS value FROM readings GROUP BY ALL ORDER BY ALL"),
+        ("loads",),
+        ("quarantine",),
+    ]
+    batch = json.loads(meterlake("batch", "--day", "2026-01-02", *at, "-o", "json"))
+    assert batch["repaired"] == 0
+    answers = [meterlake(*words, *at, "-o", "json") for words in questions]
+    assert json.loads(meterlake("check", *at, "-o", "json"))["ok"]
+    # the lake moves: a plain copy of its names, to a folder and back into another bucket
+    away = FolderStore(tmp_path / "away")
+    copy(S3Store(url), away)
+    assert [
+        meterlake(*words, "--lake", str(tmp_path / "away"), "--registry", registry, "-o", "json")
+        for words in questions
+    ] == answers
+    back = S3Store(f"{url}-back")
+    copy(away, back)
+    there = ("--lake", back.url, "--registry", registry)
+    assert [meterlake(*words, *there, "-o", "json") for words in questions] == answers
+    meterlake("compact", *there)
+    assert meterlake(*questions[0], *there, "-o", "csv") == meterlake(*questions[0], *at, "-o", "csv")
+    meterlake("undo", receipt["load_id"], *there)
+    assert json.loads(meterlake("check", *there, "-o", "json"))["readings"] == 48 * 20
+    assert "ok" in meterlake("doctor", *there).lower() or "can be written" in meterlake("doctor", *there)
+
+
+def copy(source, target):
+    for kept in source.list(""):
+        target.write(kept.name, source.read(kept.name)[0])
+
+
+def test_a_lake_in_a_bucket_needs_a_registry(url):
+    with pytest.raises(Invalid, match="--registry"):
+        open_lake(url)
+
+
+def test_writers_at_once_all_land_once(url, tmp_path):
+    """Eight processes load five files each into one lake; every reading is there, once."""
+    processes, files = 8, 5
+    for number in range(processes * files):
+        write_readings(tmp_path / f"{number}.csv", f"m{number:03d}", 1)
+    open_lake(url, f"sqlite:///{tmp_path}/registry.db")
+    program = (
+        "import sys\nfrom meterlake.app import open_lake\n"
+        f"lake = open_lake({url!r}, 'sqlite:///{tmp_path}/registry.db', create=False)\n"
+        "for path in sys.argv[1:]: print(lake.load(path).version)\n"
+    )
+
+    def run(process):
+        paths = [str(tmp_path / f"{process * files + n}.csv") for n in range(files)]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *paths], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return [int(line) for line in done.stdout.split()]
+
+    with ThreadPoolExecutor(processes) as pool:
+        versions = sorted(version for some in pool.map(run, range(processes)) for version in some)
+    assert versions == list(range(1, processes * files + 1))
+    lake = open_lake(url, f"sqlite:///{tmp_path}/registry.db", create=False)
+    report = lake.check()
+    assert report.ok
+    assert report.readings == processes * files * 48
+
+
+def test_a_store_that_is_killed_again_and_again_loses_nothing_that_was_acknowledged(url, s3, tmp_path):
+    """Files are loaded one by one while the store is killed; each acknowledged load is in the lake, whole, once."""
+    registry = f"sqlite:///{tmp_path}/registry.db"
+    lake = open_lake(url, registry)
+    acknowledged, kills = [], 0
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(12):
+            write_readings(tmp_path / f"{number}.csv", f"m{number:03d}", 2)
+            for attempt in range(20):
+                loading = pool.submit(lake.load, str(tmp_path / f"{number}.csv"))
+                if attempt == 0 and number % 2:
+                    time.sleep(0.02 * number)
+                    s3.kill()
+                    kills += 1
+                    s3.start()
+                try:
+                    receipt = loading.result(timeout=200)
+                except MeterlakeError:
+                    lake = open_lake(url, registry)
+                    continue
+                assert receipt.stored == 96 or receipt.replayed
+                acknowledged.append(number)
+                break
+    assert acknowledged == list(range(12))
+    assert kills == 6
+    report = open_lake(url, registry).check()
+    assert report.ok
+    assert report.readings == 12 * 96
