@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from meterlake.testing.servers.databases import mariadb as mariadb_of
-from meterlake.testing.servers.databases import postgres as postgres_of
-from meterlake.testing.servers.kafka import kafka as kafka_of
-from meterlake.testing.servers.mqtt import mqtt as mqtt_of
+from meterlake.testing.servers.databases import mariadb, postgres
+from meterlake.testing.servers.kafka import kafka
+from meterlake.testing.servers.mqtt import mqtt
 from meterlake.testing.servers.processes import NEED_VARIABLE, why_not
-from meterlake.testing.servers.redis import redis as redis_of
-from meterlake.testing.servers.s3 import s3 as s3_of
-from meterlake.testing.servers.spark import spark as spark_of
+from meterlake.testing.servers.redis import redis
+from meterlake.testing.servers.s3 import s3
+from meterlake.testing.servers.smtp import smtp
+from meterlake.testing.servers.spark import spark
 
+SERVERS = {
+    "kafka": kafka, "spark": spark, "s3": s3, "redis": redis, "postgres": postgres, "mariadb": mariadb, "mqtt": mqtt,
+    "smtp": smtp,
+}  # fmt: skip
 HEAVY = ("kafka", "spark")
+HERE = Path(__file__).parent
 
 
-def running(name, context):
-    reason = why_not(name)
-    if reason is not None:
-        if os.environ.get(NEED_VARIABLE) == "yes":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with context() as server:
-        yield server
-
-
-def fixture_of(name, context):
+def fixture_of(name):
     def made():
-        yield from running(name, context)
+        reason = why_not(name)
+        if reason is not None:
+            pytest.skip(reason)
+        with SERVERS[name]() as server:
+            yield server
 
     return pytest.fixture(scope="session", name=name)(made)
 
 
-kafka = fixture_of("kafka", kafka_of)
-spark = fixture_of("spark", spark_of)
-s3 = fixture_of("s3", s3_of)
-redis = fixture_of("redis", redis_of)
-postgres = fixture_of("postgres", postgres_of)
-mariadb = fixture_of("mariadb", mariadb_of)
-mqtt = fixture_of("mqtt", mqtt_of)
+globals().update({f"fixture_{name}": fixture_of(name) for name in SERVERS})
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Fail what is skipped here, for whatever reason, where the environment says that every server must be there."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and HERE in item.path.parents and os.environ.get(NEED_VARIABLE) == "yes":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and {NEED_VARIABLE}=yes: {report.longrepr[2]}"
 
 
 def pytest_collection_modifyitems(items):
     """Tests of a heavy server run in one worker, so that it is started once."""
     for item in items:
         for name in HEAVY:
-            if name in getattr(item, "fixturenames", ()):
+            if name in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(name))
-                break

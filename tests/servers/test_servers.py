@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -77,6 +81,42 @@ def test_mosquitto_knows_its_user(mqtt):
             client.loop(0.1)
         client.disconnect()
     assert codes == [False, True]
+
+
+def test_a_mail_server_keeps_what_it_was_sent(smtp):
+    from smtplib import SMTP
+
+    with SMTP("127.0.0.1", smtp.port) as client:
+        client.sendmail("a@example.com", ["b@example.com"], "Subject: s\r\n\r\nt")
+    assert [mail.rcpt_tos for mail in smtp.mails] == [["b@example.com"]]
+
+
+STARTS = """
+import sys
+from time import sleep
+from importlib import import_module
+module, name = sys.argv[1:]
+with getattr(import_module("meterlake.testing.servers." + module), name)() as server:
+    print(server.pid, flush=True)
+    sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("databases", "postgres"), ("redis", "redis"), ("s3", "s3"), ("mqtt", "mqtt")]
+)
+def test_a_server_ends_with_whoever_started_it(module, name):
+    reason = processes.why_not(name)
+    if reason is not None:
+        pytest.skip(reason)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTS, module, name], stdout=subprocess.PIPE, text=True
+    )
+    with starter:
+        process = Path("/proc") / starter.stdout.readline().strip()
+        assert process.is_dir()
+        starter.kill()
+    processes.wait(lambda: not process.exists() or "(zombie)" in (process / "status").read_text())
 
 
 def test_what_is_missing_is_named(monkeypatch, tmp_path):

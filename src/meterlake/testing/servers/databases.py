@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+import signal
 import socket
 import subprocess
 import uuid
@@ -11,13 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from meterlake.testing.servers.processes import home, needed, start, stop, wait, write_secret
+from meterlake.testing.servers.processes import (
+    READY_S,
+    ROOT,
+    home,
+    kill,
+    needed,
+    start,
+    stop,
+    wait,
+    write_secret,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-ROOT: Final = os.geteuid() == 0
-POSTGRES_FAST: Final = "-c fsync=off -c full_page_writes=off"
+POSTGRES_FAST: Final = ("fsync=off", "full_page_writes=off")
 """What a test does not need: its server is never cut from the power."""
 
 
@@ -27,36 +36,49 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         """Make a cluster in ``folder``."""
         self._folder, self.password = folder, secrets.token_hex(12)
+        self._process: subprocess.Popen[bytes] | None = None
         self._bin = Path(needed("initdb")).parent
         write_secret(folder / "pw", self.password, "postgres")
-        self._run("initdb", "-D", f"{folder}/data", "-U", "meterlake", f"--pwfile={folder}/pw", "-A", "scram-sha-256",
-                  "-E", "UTF8", "--no-locale", "-N")  # fmt: skip
+        make = [str(self._bin / "initdb"), "-D", f"{folder}/data", "-U", "meterlake", f"--pwfile={folder}/pw",
+                "-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "-N"]  # fmt: skip
+        log = folder / "initdb.log"
+        made = start(make, log, cwd=folder, owner="postgres")
+        if made.wait(READY_S):
+            raise RuntimeError(
+                f"initdb ended with {made.returncode}: {log.read_text(errors='replace')[-2000:]}"
+            )
 
-    def _run(self, name: str, *more: str) -> None:
-        who = ["runuser", "-u", "postgres", "--"] if ROOT else []
-        command: Sequence[str] = [*who, str(self._bin / name), *more]
-        done = subprocess.run(  # noqa: S603 - of the system
-            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
-        if done.returncode:
-            log = self._folder / "log"
-            said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()[-1000:]} {said}")
+    @property
+    def pid(self) -> int:
+        """Id of its process."""
+        assert self._process is not None, "it is not running"
+        return self._process.pid
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        told = f"-c listen_addresses= -k {self._folder} {POSTGRES_FAST}"
-        self._run(
-            "pg_ctl", "-D", f"{self._folder}/data", "-w", "-l", f"{self._folder}/log", "-o", told, "start"
-        )
+        told = ("listen_addresses=", f"unix_socket_directories={self._folder}", *POSTGRES_FAST)
+        command = [str(self._bin / "postgres"), "-D", f"{self._folder}/data"]
+        command += [word for one in told for word in ("-c", one)]
+        log = self._folder / "out.log"
+        self._process = start(command, log, cwd=self._folder, owner="postgres", end=signal.SIGQUIT)
 
-    def stop(self, mode: str = "fast") -> None:
-        """Stop it; ``immediate`` as a crash does."""
-        self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", mode, "-w", "stop")
+        def ready() -> bool:
+            import psycopg
+
+            psycopg.connect(self._url("postgres").replace("+psycopg", "")).close()
+            return True
+
+        wait(ready, self._process, log)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it at once; with SIGQUIT as a crash does."""
+        if self._process is not None:
+            stop(self._process, how)
+            self._process = None
 
     def restart(self) -> None:
         """Cut off everybody who is connected, and come back."""
-        self.stop("immediate")
+        self.stop(signal.SIGQUIT)
         self.start()
 
     def database(self) -> str:
@@ -81,8 +103,8 @@ class MariaDb:
         """Make its data in ``folder``."""
         self._folder, self.password = folder, secrets.token_hex(12)
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = ["--user=nobody"] if ROOT else []
-        install = [needed("mariadb-install-db"), "--no-defaults", f"--datadir={folder}/data", *self._user,
+        user = ["--user=nobody"] if ROOT else []
+        install = [needed("mariadb-install-db"), "--no-defaults", f"--datadir={folder}/data", *user,
                    "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]  # fmt: skip
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)  # noqa: S603 - of the system
         write_secret(
@@ -97,18 +119,17 @@ class MariaDb:
         """Start it, and wait until it answers."""
         init = self._folder / "init.sql"
         command = [
-            needed("mariadbd"), "--no-defaults", *self._user, f"--datadir={self._folder}/data", f"--socket={self._folder}/m.sock",
+            needed("mariadbd"), "--no-defaults", f"--datadir={self._folder}/data", f"--socket={self._folder}/m.sock",
             f"--pid-file={self._folder}/m.pid", "--skip-networking", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=2",
             "--local-infile=1", "--character-set-server=utf8mb4", *([f"--init-file={init}"] if init.exists() else []),
         ]  # fmt: skip
         log = self._folder / "out.log"
-        self._process = start(command, log)
+        self._process = start(command, log, owner="nobody")
 
         def ready() -> bool:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(
-                    f"{self._folder}/m.sock"
-                )  # first: the client leaves its socket open where it is refused
+                # first: the client leaves its socket open where it is refused
+                probe.connect(f"{self._folder}/m.sock")
             self._connect().close()
             return True
 
@@ -123,9 +144,7 @@ class MariaDb:
 
     def restart(self) -> None:
         """Kill it, and come back."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        kill(self._process)
         self.start()
 
     def _connect(self) -> Any:
@@ -146,8 +165,8 @@ def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that answers."""
     with home("postgres", "postgres") as folder:
         server = Postgres(folder)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

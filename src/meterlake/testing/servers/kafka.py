@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from meterlake.testing.servers.processes import free_port, home, needed, start, stop, wait
+from meterlake.testing.servers.processes import free_port, home, kill, needed, start, wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,16 +47,8 @@ class Broker:
 
     def kill(self) -> None:
         """End it as a power cut does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """End it in order."""
-        if self._process is not None:
-            stop(self._process)
-            self._process = None
+        kill(self._process)
+        self._process = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +77,20 @@ class KafkaServers:
             return len(admin.list_topics(timeout=1).brokers) >= wanted
 
         wait(ready)
+
+    def warm(self) -> None:
+        """Make the topic of consumers' positions, which takes seconds at the first question about a group."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "warm", "log_level": 0})
+
+        def ready() -> bool:
+            return bool(consumer.committed([TopicPartition("none", 0)], timeout=5))
+
+        try:
+            wait(ready)
+        finally:
+            consumer.close()
 
 
 def _java(heap: str, *main: str) -> list[str]:
@@ -129,7 +135,8 @@ def kafka(brokers: int = 3) -> Iterator[KafkaServers]:
             for broker in made:
                 broker.start()
             servers.wait()
+            servers.warm()
             yield servers
         finally:
             for broker in made:
-                broker.stop()
+                broker.kill()  # in order, the last two would wait for each other in vain

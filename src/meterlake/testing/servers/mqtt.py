@@ -1,4 +1,4 @@
-"""A mosquitto with one user, and a mail server that keeps what it was sent."""
+"""A mosquitto with one user, which keeps the sessions of its clients."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from meterlake.testing.servers.databases import ROOT
 from meterlake.testing.servers.processes import (
+    ROOT,
     answers,
     free_port,
     home,
+    kill,
     needed,
     start,
     stop,
@@ -42,6 +43,12 @@ class MqttServer:
         )
 
     @property
+    def pid(self) -> int:
+        """Id of its process."""
+        assert self._process is not None, "it is not running"
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Address without the password."""
         return f"mqtt://{self.user}@127.0.0.1:{self.port}"
@@ -56,6 +63,11 @@ class MqttServer:
         log = self._folder / "out.log"
         self._process = start([needed("mosquitto"), "-c", str(self._folder / "m.conf")], log)
         wait(lambda: answers(self.port), self._process, log)
+
+    def kill(self) -> None:
+        """End it as a power cut does: what it has not saved is lost."""
+        kill(self._process)
+        self._process = None
 
     def stop(self) -> None:
         """End it in order."""

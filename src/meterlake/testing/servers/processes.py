@@ -12,12 +12,14 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pwd import getpwnam
 from secrets import randbelow
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+ROOT: Final = os.geteuid() == 0
 FOLDER_VARIABLE: Final = "METERLAKE_SERVICES"
 NEED_VARIABLE: Final = "METERLAKE_NEED_SERVERS"
 """Set to ``yes`` where a test that has no server shall fail, not be skipped."""
@@ -96,6 +98,13 @@ def answers(port: int) -> bool:
     return True
 
 
+def kill(process: subprocess.Popen[bytes] | None) -> None:
+    """End a server that was started here as a power cut does; none is fine."""
+    if process is not None:
+        process.kill()
+        process.wait()
+
+
 def wait(
     ready: Callable[[], object], process: subprocess.Popen[bytes] | None = None, log: Path | None = None
 ) -> None:
@@ -120,24 +129,28 @@ def wait(
     raise TimeoutError(f"the server was not ready in {READY_S:.0f} s; {last}")
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DEATH, signal.SIGKILL)
-
-
 def start(
-    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a server that ends with the thread that started it at the latest."""
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None,
+    owner: str | None = None, end: signal.Signals = signal.SIGKILL,
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Start a server, as another user where this one is root; where its starter dies, it gets the signal ``end``.
+
+    The kernel forgets that signal when a process changes its user, so servers never do that by themselves.
+    """
+    as_owner: dict[str, Any] = {}
+    if owner is not None and ROOT:
+        as_owner = {"user": owner, "group": getpwnam(owner).pw_gid, "extra_groups": []}
     with log.open("ab") as out:
         return subprocess.Popen(  # noqa: S603 - programs of ours and of the system
             list(command), stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=cwd,
-            env={**os.environ, **(env or {})}, preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call, no lock
+            env={**os.environ, **(env or {})}, preexec_fn=lambda: ctypes.CDLL(None).prctl(_DEATH, end),  # noqa: PLW1509 - one call, no lock
+            **as_owner,
         )  # fmt: skip
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
     """End a server that was started here, politely first."""
-    process.terminate()
+    process.send_signal(how)
     try:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
@@ -150,7 +163,7 @@ def home(name: str, owner: str | None = None) -> Iterator[Path]:
     """Give a folder that is removed in the end, and that another user can reach, who then owns it."""
     made = Path(tempfile.mkdtemp(prefix=f"meterlake-{name}-"))
     try:
-        if owner is not None and os.geteuid() == 0:
+        if owner is not None and ROOT:
             shutil.chown(made, owner)
         yield made
     finally:
@@ -161,5 +174,5 @@ def write_secret(path: Path, text: str, owner: str | None = None) -> None:
     """Write a file that nobody else can read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
-    if owner is not None and os.geteuid() == 0:
+    if owner is not None and ROOT:
         shutil.chown(path, owner)

@@ -6,7 +6,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from meterlake.testing.servers.processes import home, program, start, stop, wait, write_secret
+from meterlake.testing.servers.processes import home, kill, program, start, stop, wait, write_secret
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,10 +68,8 @@ class RedisServer:
 
     def kill(self) -> None:
         """End it as a power cut does: all is lost."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        kill(self._process)
+        self._process = None
 
     def stop(self) -> None:
         """End it in order."""

@@ -6,7 +6,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from meterlake.testing.servers.processes import answers, free_port, home, needed, start, stop, wait
+from meterlake.testing.servers.processes import answers, free_port, home, kill, needed, start, stop, wait
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,6 +25,12 @@ class S3Server:
         self.access_key, self.secret_key = f"test{secrets.token_hex(4)}", secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir()
+
+    @property
+    def pid(self) -> int:
+        """Id of its process."""
+        assert self._process is not None, "it is not running"
+        return self._process.pid
 
     @property
     def endpoint(self) -> str:
@@ -59,10 +65,8 @@ class S3Server:
 
     def kill(self) -> None:
         """End it as a power cut does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        kill(self._process)
+        self._process = None
 
     def stop(self) -> None:
         """End it in order."""
