@@ -28,7 +28,7 @@ PORTS: Final = range(20_000, 32_000)
 """Below those of outgoing connections, one of which might take a port before its server does."""
 READY_S: Final = 60.0
 END_S: Final = 20.0
-PLACES: Final = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin")
+PLACES: Final = ("/usr/sbin", "/usr/bin")
 _DEATH: Final = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
