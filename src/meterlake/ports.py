@@ -80,11 +80,8 @@ class Store(Protocol):
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes of a name and a mark that changes with them; None where there is none."""
 
-    def write(self, name: str, data: bytes | pa.Buffer, *, unless: str | None = None) -> str:
-        """Keep ``data`` under a name, durable and whole; return its mark.
-
-        With ``unless`` only where the name still has that mark, or with ``""`` where it is not there; Conflict else.
-        """
+    def write(self, name: str, data: bytes | pa.Buffer, *, new: bool = False) -> None:
+        """Keep ``data`` under a name, durable and whole; with ``new`` only where it is not there, Conflict else."""
 
     def list(self, prefix: str) -> list[Kept]:
         """Return what is kept under names that begin with ``prefix``, by name."""

@@ -66,49 +66,45 @@ def write_readings(path, meter, days):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_every_command_works_on_a_bucket_and_a_lake_may_move(url, tmp_path):
+def asked(url, registry):
+    """What a lake answers, over each of its ways to files and tables."""
+    lake = open_lake(url, registry, create=False)
+    return [
+        lake.history("m0", "2026-01-03", "2026-01-05", step="day").to_json()["values"],
+        lake.usage("m1").to_json()["channels"],
+        lake.fleet("2026-01-01", "2026-01-20", step="day").to_arrow().to_pylist(),
+        lake.snapshot("2026-01-05T12:00:00Z").to_arrow().to_pylist(),
+        lake.sql("SELECT meter, sum(value) FROM readings GROUP BY ALL ORDER BY ALL").to_pylist(),
+        lake.loads(),
+    ]
+
+
+def test_commands_work_on_a_bucket_and_a_lake_may_move(url, tmp_path):
     for number in range(3):
         write_readings(tmp_path / f"{number}.csv", f"m{number}", 20)
-    (tmp_path / "registry").mkdir()
     registry = f"sqlite:///{tmp_path}/registry.db"
     at = ("--lake", url, "--registry", registry)
-    receipt = json.loads(
-        meterlake("load", str(tmp_path / "0.csv"), str(tmp_path / "1.csv"), *at, "-o", "json")
-    )
+    paths = (str(tmp_path / "0.csv"), str(tmp_path / "1.csv"))
+    receipt = json.loads(meterlake("load", *paths, *at, "-o", "json"))
     assert (receipt["stored"], receipt["rejected"]) == (2 * 48 * 20, 0)
-    again = json.loads(meterlake("load", str(tmp_path / "0.csv"), str(tmp_path / "1.csv"), *at, "-o", "json"))
-    assert again["replayed"]
+    assert json.loads(meterlake("load", *paths, *at, "-o", "json"))["replayed"]
     meterlake("load", str(tmp_path / "2.csv"), "--keep", *at)
-    questions = [
-        ("history", "m0", "--from", "2026-01-03", "--to", "2026-01-05", "--step", "day"),
-        ("usage", "m1"),
-        ("fleet", "--from", "2026-01-01", "--to", "2026-01-20", "--step", "day"),
-        ("top", "--from", "2026-01-01", "--to", "2026-01-20"),
-        ("snapshot", "--at", "2026-01-05T12:00:00Z"),
-        ("sql", "SELECT meter, sum(value) AS value FROM readings GROUP BY ALL ORDER BY ALL"),
-        ("loads",),
-        ("quarantine",),
-    ]
-    batch = json.loads(meterlake("batch", "--day", "2026-01-02", *at, "-o", "json"))
-    assert batch["repaired"] == 0
-    answers = [meterlake(*words, *at, "-o", "json") for words in questions]
-    assert json.loads(meterlake("check", *at, "-o", "json"))["ok"]
-    # the lake moves: a plain copy of its names, to a folder and back into another bucket
-    away = FolderStore(tmp_path / "away")
+    assert json.loads(meterlake("batch", "--day", "2026-01-02", *at, "-o", "json"))["repaired"] == 0
+    assert "can be written" in meterlake("doctor", *at)
+    answers = asked(url, registry)
+    # the lake moves: a plain copy of its names, to a folder and back into the bucket
+    away, back = FolderStore(tmp_path / "away"), S3Store(f"{url}-back")
     copy(S3Store(url), away)
-    assert [
-        meterlake(*words, "--lake", str(tmp_path / "away"), "--registry", registry, "-o", "json")
-        for words in questions
-    ] == answers
-    back = S3Store(f"{url}-back")
+    assert asked(away.url, registry) == answers
     copy(away, back)
-    there = ("--lake", back.url, "--registry", registry)
-    assert [meterlake(*words, *there, "-o", "json") for words in questions] == answers
-    meterlake("compact", *there)
-    assert meterlake(*questions[0], *there, "-o", "csv") == meterlake(*questions[0], *at, "-o", "csv")
-    meterlake("undo", receipt["load_id"], *there)
-    assert json.loads(meterlake("check", *there, "-o", "json"))["readings"] == 48 * 20
-    assert "ok" in meterlake("doctor", *there).lower() or "can be written" in meterlake("doctor", *there)
+    assert asked(back.url, registry) == answers
+    moved = open_lake(back.url, registry, create=False)
+    moved.compact()
+    assert asked(back.url, registry)[:5] == answers[:5]
+    moved.undo(receipt["load_id"])
+    report = moved.check()
+    assert report.ok
+    assert report.readings == 48 * 20
 
 
 def copy(source, target):
@@ -122,8 +118,8 @@ def test_a_lake_in_a_bucket_needs_a_registry(url):
 
 
 def test_writers_at_once_all_land_once(url, tmp_path):
-    """Eight processes load five files each into one lake; every reading is there, once."""
-    processes, files = 8, 5
+    """Four processes load four files each into one lake; every reading is there, once."""
+    processes, files = 4, 4
     for number in range(processes * files):
         write_readings(tmp_path / f"{number}.csv", f"m{number:03d}", 1)
     open_lake(url, f"sqlite:///{tmp_path}/registry.db")
@@ -156,7 +152,7 @@ def test_a_store_that_is_killed_again_and_again_loses_nothing_that_was_acknowled
     lake = open_lake(url, registry)
     acknowledged, kills = [], 0
     with ThreadPoolExecutor(1) as pool:
-        for number in range(12):
+        for number in range(6):
             write_readings(tmp_path / f"{number}.csv", f"m{number:03d}", 2)
             for attempt in range(20):
                 loading = pool.submit(lake.load, str(tmp_path / f"{number}.csv"))
@@ -166,15 +162,15 @@ def test_a_store_that_is_killed_again_and_again_loses_nothing_that_was_acknowled
                     kills += 1
                     s3.start()
                 try:
-                    receipt = loading.result(timeout=200)
+                    receipt = loading.result(timeout=100)
                 except MeterlakeError:
                     lake = open_lake(url, registry)
                     continue
-                assert receipt.stored == 96 or receipt.replayed
+                assert receipt.replayed or receipt.count("stored") == 96
                 acknowledged.append(number)
                 break
-    assert acknowledged == list(range(12))
-    assert kills == 6
+    assert acknowledged == list(range(6))
+    assert kills == 3
     report = open_lake(url, registry).check()
     assert report.ok
-    assert report.readings == 12 * 96
+    assert report.readings == 6 * 96

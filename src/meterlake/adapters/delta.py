@@ -285,7 +285,7 @@ def _made(place: Place, buckets: int) -> tuple[bytes, str]:
         make_side_table(place, name)
     with suppress(Conflict):
         place.store.write(
-            SETTINGS, json.dumps({"format": FORMAT, "buckets": buckets}).encode() + b"\n", unless=""
+            SETTINGS, json.dumps({"format": FORMAT, "buckets": buckets}).encode() + b"\n", new=True
         )
     found = place.store.read(SETTINGS)
     assert found is not None, "it was written"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
-from fcntl import LOCK_EX, flock
 from typing import TYPE_CHECKING, Any
 
 from meterlake.adapters.files import fsync_dir
@@ -36,8 +35,8 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def write(self, name: str, data: bytes | pa.Buffer, *, unless: str | None = None) -> str:
-        """Keep ``data`` under a name, durable and whole; return its mark."""
+    def write(self, name: str, data: bytes | pa.Buffer, *, new: bool = False) -> None:
+        """Keep ``data`` under a name, durable and whole; with ``new`` only where it is not there."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}-{uuid.uuid4().hex}{PART}")
@@ -46,23 +45,15 @@ class FolderStore:
                 file.write(memoryview(data))
                 file.flush()
                 os.fsync(file.fileno())
-            if unless is None:
-                part.rename(path)
+            if new:
+                path.hardlink_to(part)
             else:
-                self._swap(part, path, unless)
+                part.rename(path)
+        except FileExistsError as error:
+            raise Conflict(f"{path} was written by another process meanwhile") from error
         finally:
             part.unlink(missing_ok=True)
         fsync_dir(path.parent)
-        return _mark(path)
-
-    def _swap(self, part: Path, path: Path, unless: str) -> None:
-        """Put ``part`` in the place of ``path`` where that has the mark, one process at a time."""
-        with (self.folder / ".swap").open("wb") as lock:
-            flock(lock, LOCK_EX)
-            now = _mark(path) if path.exists() else ""
-            if now != unless:
-                raise Conflict(f"{path} was written by another process meanwhile")
-            part.rename(path)
 
     def list(self, prefix: str) -> list[Kept]:
         """Return what is kept under names that begin with ``prefix``, by name."""
@@ -72,7 +63,7 @@ class FolderStore:
             for one in names:
                 path = os.path.join(folder, one)  # noqa: PTH118 - a million of them
                 name = os.path.relpath(path, self.folder)
-                if name.startswith(prefix) and not one.endswith(PART) and one != ".swap":
+                if name.startswith(prefix) and not one.endswith(PART):
                     with suppress(FileNotFoundError):
                         stat = os.stat(path)  # noqa: PTH116 - likewise
                         found.append(Kept(name, stat.st_size, stat.st_mtime))

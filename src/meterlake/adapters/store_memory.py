@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from meterlake.errors import Conflict
 from meterlake.ports import Kept, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class MemoryStore:
@@ -30,16 +27,13 @@ class MemoryStore:
         found = self._held.get(name)
         return None if found is None else found[:2]
 
-    def write(self, name: str, data: bytes | pa.Buffer, *, unless: str | None = None) -> str:
-        """Keep ``data`` under a name; return its mark."""
+    def write(self, name: str, data: bytes | pa.Buffer, *, new: bool = False) -> None:
+        """Keep ``data`` under a name; with ``new`` only where it is not there."""
         with self._lock:
-            held: Mapping[str, tuple[bytes, str, float]] = self._held
-            now = held[name][1] if name in held else ""
-            if unless is not None and now != unless:
+            if new and name in self._held:
                 raise Conflict(f"{name} was written by another thread meanwhile")
             self._written += 1
             self._held[name] = bytes(data), str(self._written), time.time()
-            return str(self._written)
 
     def list(self, prefix: str) -> list[Kept]:
         """Return what is kept under names that begin with ``prefix``, by name."""

@@ -1,7 +1,7 @@
 """A bucket of S3, or of a store that speaks it, as a store.
 
 A name is written by one PUT and looked at before it is told: of uploads in several parts, a server that is killed may
-lose what it has acknowledged. Where a name must be as it was, the PUT carries a condition, and the server decides.
+lose what it has acknowledged. Where a name must be new, the PUT carries that condition, and the server decides.
 """
 
 from __future__ import annotations
@@ -125,24 +125,22 @@ class S3Store:
         except self._obstore.exceptions.BaseError as error:
             raise self._failed(name, error) from error
 
-    def write(self, name: str, data: bytes | pa.Buffer, *, unless: str | None = None) -> str:
-        """Keep ``data`` under a name, durable and whole; return its mark."""
-        mode: Any = "overwrite"
-        if unless is not None:
-            mode = {"e_tag": unless} if unless else "create"
+    def write(self, name: str, data: bytes | pa.Buffer, *, new: bool = False) -> None:
+        """Keep ``data`` under a name, durable and whole; with ``new`` only where it is not there."""
         exceptions, held_bytes = self._obstore.exceptions, memoryview(data).cast("B")
         try:
-            put = self._obstore.put(self._store, name, held_bytes, mode=mode, use_multipart=False)
+            self._obstore.put(
+                self._store, name, held_bytes, mode="create" if new else "overwrite", use_multipart=False
+            )
             held = self._obstore.head(self._store, name)
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+        except exceptions.AlreadyExistsError as error:
             raise Conflict(f"{self.url}/{name} was written by another process meanwhile") from error
         except exceptions.BaseError as error:
             raise self._failed(name, error) from error
-        if unless is None and held["size"] != held_bytes.nbytes:
+        if held["size"] != held_bytes.nbytes:
             raise MeterlakeError(
                 f"{self.url}/{name} has {held['size']} bytes of {held_bytes.nbytes}; try again"
             )
-        return put["e_tag"] or ""
 
     def list(self, prefix: str) -> list[Kept]:
         """Return what is kept under names that begin with ``prefix``, by name."""

@@ -18,49 +18,56 @@ if TYPE_CHECKING:
     from meterlake.ports import Store
 
 
+def read(store: Store, name: str) -> tuple[bytes, str]:
+    """What is there under a name."""
+    found = store.read(name)
+    assert found is not None
+    return found
+
+
 class StoreContract:
     """What every store promises."""
 
     def test_what_is_written_is_read(self, store: Store) -> None:
         """Also under names with folders, and bytes of any number."""
         for name, data in (("a", b""), ("b/c/d.toml", b"x = 1\n"), ("b/large", b"0123456789" * 300_000)):
-            mark = store.write(name, data)
-            assert store.read(name) == (data, mark)
+            store.write(name, data)
+            assert read(store, name)[0] == data
         assert store.read("b/c") is None
         assert store.read("nothing") is None
 
     def test_a_mark_changes_with_the_bytes(self, store: Store) -> None:
         """And what was there is gone."""
-        first = store.write("a", b"1")
-        second = store.write("a", b"22")
-        assert first != second
-        assert store.read("a") == (b"22", second)
+        store.write("a", b"1")
+        first = read(store, "a")
+        store.write("a", b"22")
+        second = read(store, "a")
+        assert first[1] != second[1]
+        assert second == (b"22", read(store, "a")[1])
 
-    def test_a_name_is_swapped_only_where_it_is_as_it_was(self, store: Store) -> None:
-        """Nothing there is a mark too."""
-        first = store.write("a", b"1", unless="")
+    def test_a_new_name_is_taken_once(self, store: Store) -> None:
+        """Who comes second is told, and changes nothing."""
+        store.write("a/b", b"1", new=True)
         with pytest.raises(Conflict):
-            store.write("a", b"2", unless="")
-        second = store.write("a", b"3", unless=first)
-        with pytest.raises(Conflict):
-            store.write("a", b"4", unless=first)
-        assert store.read("a") == (b"3", second)
+            store.write("a/b", b"2", new=True)
+        assert read(store, "a/b")[0] == b"1"
 
-    def test_of_many_that_swap_at_once_one_wins(self, store: Store) -> None:
-        """Round after round, each winner is known to all."""
-        mark = store.write("a", b"", unless="")
+    def test_of_many_that_take_a_name_at_once_one_wins(self, store: Store) -> None:
+        """Round after round."""
 
-        def swap(number: int) -> str | None:
+        def take(number: int) -> bool:
             try:
-                return store.write("a", str(number).encode(), unless=mark)
+                store.write(f"a/{number // 6}", str(number).encode(), new=True)
             except Conflict:
-                return None
+                return False
+            return True
 
         with ThreadPoolExecutor(6) as pool:
-            for _ in range(5):
-                won = [one for one in pool.map(swap, range(6)) if one is not None]
-                assert len(won) == 1
-                mark = won[0]
+            won = list(pool.map(take, range(60)))
+        assert sum(won) == 10
+        for number, first in enumerate(won):
+            if first:
+                assert read(store, f"a/{number // 6}")[0] == str(number).encode()
 
     def test_names_are_listed_by_what_they_begin_with(self, store: Store) -> None:
         """In their order, with their bytes."""
