@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 EMAIL_MAX: Final = 254
 TEXT_MAX: Final = 200
 LOCALE_MAX: Final = 35
+JOINERS: Final = dict.fromkeys((0x200C, 0x200D))
+"""Letters of names in Persian or Hindi, and of pictures, that are not printed by themselves."""
 _EVER: Final = (-(2**63), 2**63 - 1)
 
 
@@ -179,7 +181,7 @@ def role_of(text: str) -> Role:
 def text_of(what: str, text: str, most: int = TEXT_MAX) -> str:
     """Return a short text without blanks around it; Invalid where it is too long or cannot be printed."""
     plain = text.strip()
-    if len(plain) > most or not plain.isprintable():
+    if len(plain) > most or not plain.translate(JOINERS).isprintable():
         raise Invalid(f"{what} {text[:40]!r}: write at most {most} printable characters")
     return plain
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from meterlake.api.ids import Named
 from meterlake.api.limits import ApiLimits
 from meterlake.people import Hold, Role
 from meterlake.testing.town import PASSWORD
@@ -16,6 +17,7 @@ from meterlake.web.security import FORM_BYTES
 
 from .conftest import Browser
 from .test_door import sign_in, token
+from .test_rights import every_route
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -370,3 +372,9 @@ def test_the_token_of_a_form_is_worth_nothing_without_its_cookie(app):
     assert (
         stranger.post("/sign-in", {"csrf": "", "email": "a@example.org", "password": "x"}).status_code == 403
     )
+
+
+def test_every_route_of_one_thing_takes_an_id_with_a_slash(app):
+    routes = [route for route in every_route(app) if "{" in route.path and route.path.startswith("/v1/")]
+    assert len(routes) > 10
+    assert [route.path for route in routes if not isinstance(route, Named)] == []

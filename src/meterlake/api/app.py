@@ -26,6 +26,7 @@ from meterlake.api import (
 from meterlake.api.body import Room
 from meterlake.api.described import description
 from meterlake.api.events import Streams
+from meterlake.api.ids import Whole
 from meterlake.api.limits import ApiLimits
 from meterlake.api.metrics import Figures
 from meterlake.api.observe import Observed
@@ -75,6 +76,7 @@ def make_app(node: Server, keys: Keys, limits: ApiLimits | None = None, desk: De
         app, [address for address in (node.lake.lake.url, node.lake.registry.url) if len(address) > 8]
     )
     app.state.failed = lambda _: problems.failed()
+    app.add_middleware(Whole)
     app.add_middleware(
         Observed,
         figures=lambda: figures,

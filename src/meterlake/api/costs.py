@@ -10,6 +10,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 from meterlake.api.bounds import check_fleet
 from meterlake.api.described import answers
 from meterlake.api.held import parts, span_of
+from meterlake.api.ids import Named
 from meterlake.api.meters import From, To, Word  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.served import Asked, Reads, unknown
 from meterlake.errors import Invalid, MeterlakeError, NotFound
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from meterlake.tariff_file import TariffBook
     from meterlake.tariffs import Tariff
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=Named)
 
 
 def terms_of(asked: Asked, id_: str, known: Mapping[str, Tariff]) -> list[Term]:

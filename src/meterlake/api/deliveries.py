@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads the types
 
 from meterlake.api.described import answers
+from meterlake.api.ids import Named
 from meterlake.api.meters import From, To, Zone  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.paging import Page
 from meterlake.api.served import Operates, unknown
@@ -18,7 +19,7 @@ from meterlake.errors import NotFound
 if TYPE_CHECKING:
     from meterlake.server import Server
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=Named)
 
 COLUMNS = ("number", "load_id", "kind", "source", "path", "received_at", "landed_at", "readings")
 

@@ -9,6 +9,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 
 from meterlake.api.bounds import check_fleet
 from meterlake.api.described import answers
+from meterlake.api.ids import Named
 from meterlake.api.meters import From, To, Word, Zone  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.served import Reads, Sums, unknown
 from meterlake.errors import NotFound
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from meterlake.query.answers import Rows
     from meterlake.query.groups import Neighbours
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=Named)
 
 Digits = Annotated[int, Query(ge=1, le=5, description="Characters of the geohash that make a region.")]
 Channel = Annotated[str, Query(max_length=200)]

@@ -18,6 +18,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 from meterlake.api.described import answers
 from meterlake.api.events import events
 from meterlake.api.held import now_there
+from meterlake.api.ids import Named
 from meterlake.api.json_text import pieces
 from meterlake.api.meters import Word  # noqa: TC001 - FastAPI reads the types
 from meterlake.api.negotiate import has_it, rendered, unchanged
@@ -30,7 +31,7 @@ from meterlake.readings import QUALITY_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-router = APIRouter(prefix="/v1/live")
+router = APIRouter(prefix="/v1/live", route_class=Named)
 
 AMOUNTS: Final = ("today", "w1m", "w15m", "w1h", "average")
 MOMENTS: Final = {"start": 1_000_000, "last_s": 1_000_000, "received_us": 1}

@@ -10,6 +10,7 @@ from starlette.responses import Response  # noqa: TC002 - FastAPI reads the type
 
 from meterlake.api.bounds import check_history
 from meterlake.api.described import answers
+from meterlake.api.ids import Named
 from meterlake.api.paging import Cursor, Limit, Page, cursor_of, read_cursor
 from meterlake.api.roster import METER_COLUMNS, POINT_COLUMNS, Search
 from meterlake.api.served import Asked, Reads, unknown
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 RANGES: Final = "1w,1m,3m,6m,1y"
 MANY_RANGES: Final = 20
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=Named)
 
 Word = Annotated[str | None, Query(max_length=200)]
 Q = Annotated[str | None, Query(max_length=200, description="Part of the id.")]

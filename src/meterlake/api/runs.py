@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads the types
 
 from meterlake.api.described import answers
+from meterlake.api.ids import Named
 from meterlake.api.meters import One, Word
 from meterlake.api.negotiate import rendered
 from meterlake.api.paging import Cursor, Limit, Page, cursor_of, read_cursor
@@ -21,7 +22,7 @@ from meterlake.work import jobs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=Named)
 
 JOB_COLUMNS = (
     "id", "kind", "what", "phase", "done", "total", "rate", "seconds_left", "began_at", "told_at", "cut_off",
