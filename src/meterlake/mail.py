@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SMTP_URL: Final = "METERLAKE_SMTP_URL"
 MAIL_FROM: Final = "METERLAKE_MAIL_FROM"
 PUBLIC_URL: Final = "METERLAKE_PUBLIC_URL"
+SMTP_CA: Final = "METERLAKE_SMTP_CA"
 WAIT_S: Final = 20
 PORTS: Final = {"smtp": 587, "smtps": 465}
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
@@ -38,6 +40,8 @@ class Mail:
     password: str
     sender: str
     public_url: str
+    ca: str | None = None
+    """File of the certificates that are trusted (PEM); None: those of the system."""
 
     def send(self, to: str, subject: str, text: str) -> Thread:
         """Send a message in the background; where that fails, a log line says so. The thread may be waited for."""
@@ -59,7 +63,7 @@ class Mail:
             make_msgid(domain=self.sender.rpartition("@")[2]),
         )
         message.set_content(text)
-        secure = ssl.create_default_context()
+        secure = self._trusted()
         server = (
             smtplib.SMTP_SSL(self.host, self.port, timeout=WAIT_S, context=secure)
             if self.tls
@@ -81,12 +85,19 @@ class Mail:
             with suppress(OSError, smtplib.SMTPException):
                 server.quit()
 
+    def _trusted(self) -> ssl.SSLContext:
+        """What the server's certificate must be signed by; one on this machine needs none."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.host in _LOCAL and self.ca is None:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
 
 def mail_from(environment: Mapping[str, str]) -> Mail | None:
     """Mail as the environment says; None where it says nothing.
 
     Raises:
-        Invalid: the URL cannot be used, or the sender or the address of the server is not told.
+        Invalid: the URL or the file of certificates cannot be used, or the sender or the address of the server is not told.
 
     """
     url = environment.get(SMTP_URL)
@@ -98,8 +109,13 @@ def mail_from(environment: Mapping[str, str]) -> Mail | None:
     missing = [name for name in (MAIL_FROM, PUBLIC_URL) if not environment.get(name)]
     if missing:
         raise Invalid(f"{SMTP_URL} is set: set {' and '.join(missing)} too, a link in a mail needs them")
+    ca = environment.get(SMTP_CA) or None
+    if ca is not None and not Path(ca).is_file():
+        raise Invalid(
+            f"{SMTP_CA}: there is no file {ca}; name one with the certificates that are trusted, as PEM"
+        )
     return Mail(
         host=parts.hostname, port=parts.port or PORTS[parts.scheme], tls=parts.scheme == "smtps",
         user=unquote(parts.username or ""), password=unquote(parts.password or ""),
-        sender=environment[MAIL_FROM], public_url=environment[PUBLIC_URL].rstrip("/"),
+        sender=environment[MAIL_FROM], public_url=environment[PUBLIC_URL].rstrip("/"), ca=ca,
     )  # fmt: skip
