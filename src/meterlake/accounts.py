@@ -144,6 +144,8 @@ class PeopleChange:
     holds: tuple[Hold, ...] | None = None
     closed: bool | None = None
     locale: str | None = None
+    role: Role | None = None
+    email: str | None = None
     ends_session: str | None = None
     ends_sessions: bool = False
     keeps_session: str | None = None

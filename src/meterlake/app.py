@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
     from meterlake.people import Desk
-    from meterlake.ports import Checkpoints, Keys, Lake, Logs, Registry, Store
+    from meterlake.ports import Checkpoints, Keys, Lake, Logs, PeopleStore, Registry, Store
     from meterlake.receipt import Receipt
     from meterlake.retain import RetainReceipt
     from meterlake.undo import UndoReceipt
@@ -119,13 +119,18 @@ def people_of(registry: Registry) -> Desk:
     """Desk of the accounts in the database of ``registry``; it mails links where the environment says how."""
     import os
 
-    from meterlake.adapters.registry import SqlRegistry
-    from meterlake.adapters.registry_people import SqlPeople
     from meterlake.mail import mail_from
     from meterlake.people import Desk
 
+    return Desk(_people(registry), mail_from(os.environ))
+
+
+def _people(registry: Registry) -> PeopleStore:
+    from meterlake.adapters.registry import SqlRegistry
+    from meterlake.adapters.registry_people import SqlPeople
+
     assert isinstance(registry, SqlRegistry), "there is no other adapter"
-    return Desk(SqlPeople(registry), mail_from(os.environ))
+    return SqlPeople(registry)
 
 
 class Meterlake(Questions):
@@ -247,7 +252,14 @@ class Meterlake(Questions):
         from meterlake.series import resettle
 
         told = read_ages(self.lake.store) | ages
-        receipt = retain(self.lake, self.registry, told, now or datetime.now(UTC), dry_run=dry_run)
+        receipt = retain(
+            self.lake,
+            self.registry,
+            told,
+            now or datetime.now(UTC),
+            dry_run=dry_run,
+            trail=_people(self.registry),
+        )
         if not dry_run:
             resettle(self.lake, self.registry)
         return receipt

@@ -162,9 +162,11 @@ class Desk:
             id_ = found[0].account_id
             self._change(id_, self._entry("sign-out", id_), ends_session=found[0].id)
 
-    def sign_out_everywhere(self, account_id: str, keep_session_id: str | None = None) -> None:
-        """End all sessions of an account, but for one if so told."""
-        entry = self._entry("sign-out everywhere", account_id)
+    def sign_out_everywhere(
+        self, account_id: str, keep_session_id: str | None = None, by: str | None = None
+    ) -> None:
+        """End all sessions of an account, but for one if so told; ``by`` is who does it, else itself."""
+        entry = self._entry("sign-out everywhere", by or account_id, subject=account_id if by else "")
         self._change(account_id, entry, ends_sessions=True, keeps_session=keep_session_id)
 
     # -- passwords and links ---------------------------------------------------------------------------
@@ -309,8 +311,43 @@ class Desk:
         id_ = signed.account.id
         self._change(id_, self._entry("locale changed", id_), locale=locale_of(locale[: LOCALE_MAX + 1]))
 
+    def change(
+        self, id_: str, by: str | None, *, role: Role | None = None, email: str | None = None
+    ) -> Account:
+        """Give an account another role, e-mail or both; its sessions and links end. Return it as it is then.
+
+        What a customer held is theirs no more with another role.
+
+        Raises:
+            Conflict: the e-mail is taken, or somebody would change the role of their own account.
+            Invalid: the e-mail is none, or nothing would change.
+
+        """
+        known = self._stored(id_).account
+        told = None if email is None else email_of(email)
+        pairs = (("role", known.role, role), ("e-mail", known.email, told))
+        changed = {name: (old, new) for name, old, new in pairs if new is not None and new != old}
+        if not changed:
+            raise Invalid(f"{known.email} is so already: name another role or e-mail")
+        if by == id_ and "role" in changed:
+            raise Conflict("nobody changes the role of their own account: ask another admin")
+        words = "; ".join(f"{name} changed from {old} to {new}" for name, (old, new) in changed.items())
+        leaves = "role" in changed and role is not Role.CUSTOMER
+        self._change(
+            id_, self._entry(words, by, subject=id_), role=role, email=told, holds=() if leaves else None,
+            ends_sessions=True, ends_links=True,
+        )  # fmt: skip
+        return self._stored(id_).account
+
     def close(self, id_: str, by: str | None) -> None:
-        """End an account: its sessions and links end, nobody can sign in to it."""
+        """End an account: its sessions and links end, nobody can sign in to it.
+
+        Raises:
+            Conflict: somebody would close their own account: there must be one left to open it again.
+
+        """
+        if by == id_:
+            raise Conflict("nobody closes their own account: ask another admin")
         entry = self._entry("account closed", by, subject=id_)
         self._change(id_, entry, closed=True, ends_sessions=True, ends_links=True)
 

@@ -233,14 +233,14 @@ class People(Protocol):
         """Make ``change``, all of it or nothing.
 
         Raises:
-            Conflict: the e-mail of a new account is taken, or what the change ``knows`` is so no more.
+            Conflict: the e-mail is taken, or what the change ``knows`` is so no more.
             NotFound: there is no such account, or the link that it uses is unknown, used or over.
 
         """
 
 
 class Trail(Protocol):
-    """The audit trail: lines are added and never changed."""
+    """The audit trail: lines are added and never changed; they go when they are older than their age."""
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Add lines; those whose ``once`` is there already are left out."""
@@ -249,6 +249,9 @@ class Trail(Protocol):
         self, *, account: str | None, subject: str | None, before: int | None, limit: int
     ) -> Sequence[Entry]:
         """Return the newest lines first: of who did it, of whom it was done to, with numbers below ``before``."""
+
+    def forget(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Drop the lines before a moment; return how many go, or would go."""
 
 
 class PeopleStore(People, Trail, Protocol):

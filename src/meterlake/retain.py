@@ -7,6 +7,7 @@ beats      blocks of intervals below a minute                          complete 
 intervals  blocks of a minute and more                                 the totals of their local days are there
 archive    Parquet files of the log's batches as they were accepted
 days       totals of local days
+trail      lines of the audit trail
 =========  ==========================================================  =====================================
 
 Ages are text such as ``90d``, ``13m`` or ``2y``; a tier without an age is kept for ever. With the blocks goes what
@@ -28,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from meterlake.accounts import Entry
 from meterlake.archive import ARCHIVE
 from meterlake.blocks import sort_blocks
 from meterlake.errors import ConcurrentCommit, Invalid
@@ -44,10 +46,11 @@ from meterlake.ports import Change, Kept, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from meterlake.ports import DataFile, Lake, Registry, Snapshot
+    from meterlake.ports import DataFile, Lake, Registry, Snapshot, Trail
 
 FILE: Final = "retention.toml"
-TIERS: Final = ("beats", "intervals", "archive", "days")
+TRAIL: Final = "trail"
+TIERS: Final = ("beats", "intervals", "archive", "days", TRAIL)
 NEVER_S: Final = -(2**40)
 
 
@@ -67,7 +70,7 @@ class Tier:
     before: str
     """Date (UTC) before which it goes."""
     blocks: int = 0
-    """Blocks; of the archive its files, of days their rows."""
+    """Blocks; of the archive its files, of days their rows, of the trail its lines."""
     readings: int = 0
     bytes: int = 0
     first: str | None = None
@@ -133,8 +136,9 @@ def borders(ages: Mapping[str, str], today: date) -> dict[str, date]:
 
 
 def retain(
-    lake: Lake, registry: Registry, ages: Mapping[str, str], now: datetime, *, dry_run: bool = False
-) -> RetainReceipt:
+    lake: Lake, registry: Registry, ages: Mapping[str, str], now: datetime, *, dry_run: bool = False,
+    trail: Trail | None = None,
+) -> RetainReceipt:  # fmt: skip
     """Drop what is older than its age, as one commit; with ``dry_run`` say what would go.
 
     Raises:
@@ -145,22 +149,34 @@ def retain(
     edges = borders(ages, now.date())
     receipt = RetainReceipt(dry_run, {tier: day.isoformat() for tier, day in sorted(edges.items())})
     limits = {tier: start_of(day) for tier, day in edges.items()}
-    if not dry_run:
-        receipt.computed = _totals_first(lake, registry, limits)
-    while True:
-        base = lake.snapshot() if dry_run else folded(lake)
-        receipt.tiers = [asdict(tier) for tier in _tiers(lake, base, edges, limits)]
-        receipt.version = base.version
-        if dry_run or not any(tier["blocks"] for tier in receipt.tiers):
-            break
-        if _drop_blocks(lake, base, limits, receipt, now):
-            break
-    if not dry_run:
-        _forget_days(lake, limits)
-        for kept in _archived(lake, limits.get("archive")):
-            lake.store.delete(kept.name)
+    own = {tier: day for tier, day in edges.items() if tier != TRAIL}
+    if own:
+        if not dry_run:
+            receipt.computed = _totals_first(lake, registry, limits)
+        _drop(lake, own, limits, receipt, now)
+    if TRAIL in edges and trail is not None:
+        receipt.tiers.append(asdict(_forget_trail(trail, edges["trail"], now, dry_run=dry_run)))
     receipt.seconds = round(time.monotonic() - started, 3)
     return receipt
+
+
+def _drop(
+    lake: Lake, edges: Mapping[str, date], limits: Mapping[str, int], receipt: RetainReceipt, now: datetime
+) -> None:
+    """Drop what of the lake is older than its age, or count it."""
+    while True:
+        base = lake.snapshot() if receipt.dry_run else folded(lake)
+        receipt.tiers = [asdict(tier) for tier in _tiers(lake, base, edges, limits)]
+        receipt.version = base.version
+        if receipt.dry_run:
+            return
+        if not any(tier["blocks"] for tier in receipt.tiers) or _drop_blocks(
+            lake, base, limits, receipt, now
+        ):
+            break
+    _forget_days(lake, limits)
+    for path in _archived(lake, limits.get("archive")):
+        path.unlink()
 
 
 def _totals_first(lake: Lake, registry: Registry, limits: Mapping[str, int]) -> list[str]:
@@ -300,6 +316,14 @@ def _commit(
                 return False
             continue
         return True
+
+
+def _forget_trail(trail: Trail, day: date, now: datetime, *, dry_run: bool) -> Tier:
+    """Drop lines of the audit trail; one more says so."""
+    count = trail.forget(datetime.combine(day, datetime.min.time(), UTC), dry_run=dry_run)
+    if count and not dry_run:
+        trail.note([Entry(at=now, what=f"{count} lines before {day} dropped")])
+    return Tier(TRAIL, day.isoformat(), blocks=count)
 
 
 def _forget_days(lake: Lake, limits: Mapping[str, int]) -> None:

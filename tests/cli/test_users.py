@@ -78,3 +78,14 @@ def test_what_cannot_be_says_why(users):
         status, out, err = users(*words)
         assert (status, out) == (1, "")
         assert why in err
+
+
+def test_an_account_gets_another_role_and_email(users, desk):
+    assert users("create", ADA, "--role", "customer", "--service-point", "SP1")[0] == 0
+    status, out, _ = users("change", ADA, "--role", "analyst", "--email", "ada@new.example", "-o", "json")
+    assert status == 0
+    (told,) = json.loads(out)["items"]
+    assert (told["email"], told["role"]) == ("ada@new.example", "analyst")
+    assert users("change", ADA, "--role", "admin")[0] == 1
+    for words in ((), ("--role", "queen"), ("--email", "nobody")):
+        assert users("change", "ada@new.example", *words)[0] == 1

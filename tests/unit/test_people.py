@@ -421,3 +421,59 @@ def test_nothing_secret_is_kept(people, desk, ada):
         assert secret not in kept
         assert secret.encode().hex() not in kept.lower()
     assert "argon2id" in kept
+
+
+def test_another_role_or_email_ends_sessions_and_links_and_is_written_down(desk, ada):
+    by = desk.named(desk_admin(desk)).id
+    id_ = desk.named(ADA).id
+    link = desk.reset(id_, None)
+    changed = desk.change(id_, by, role=Role.OPERATOR, email=" Ada@New.example ")
+    assert (changed.role, changed.email) == (Role.OPERATOR, "ada@new.example")
+    assert desk.signed(ada) is None
+    assert desk.link(link) is None
+    assert desk.holds_of(id_) == ()
+    (line,) = [one for one in desk.trail(subject=id_) if "changed from" in one.what]
+    assert (
+        line.what == f"role changed from customer to operator; e-mail changed from {ADA} to ada@new.example"
+    )
+    assert line.account == by
+    signed = desk.signed(desk.sign_in("ada@new.example", GOOD, HOME))
+    assert signed.account.role is Role.OPERATOR
+    with pytest.raises(Denied):
+        desk.sign_in(ADA, GOOD, HOME)
+
+
+def desk_admin(desk):
+    """E-mail of an admin."""
+    desk.invite("root@example.com", Role.ADMIN, (), None)
+    return "root@example.com"
+
+
+def test_an_email_alone_leaves_what_is_held(desk, ada):
+    id_ = desk.named(ADA).id
+    desk.change(id_, None, email="ada@new.example")
+    assert desk.holds_of(id_) == (Hold("P1"),)
+
+
+def test_a_change_that_is_none_or_cannot_be_changes_nothing(desk, ada):
+    id_, by = desk.named(ADA).id, desk.named(desk_admin(desk)).id
+    for wrong, error in (
+        ({}, Invalid), ({"role": Role.CUSTOMER, "email": ADA.upper()}, Invalid), ({"email": "no"}, Invalid), ({"email": "root@example.com"}, Conflict),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            desk.change(id_, by, **wrong)
+    assert desk.signed(ada) is not None
+    with pytest.raises(Conflict, match="another admin"):
+        desk.change(by, by, role=Role.OPERATOR)
+    with pytest.raises(Conflict, match="another admin"):
+        desk.close(by, by)
+    assert desk.named("root@example.com").role is Role.ADMIN
+    assert desk.change(by, by, email="own@example.com").email == "own@example.com"
+
+
+def test_who_signs_somebody_out_everywhere_is_written_down(desk, ada):
+    id_, by = desk.named(ADA).id, desk.named(desk_admin(desk)).id
+    desk.sign_out_everywhere(id_, by=by)
+    assert desk.signed(ada) is None
+    newest = desk.trail(limit=1)[0]
+    assert (newest.what, newest.account, newest.subject) == ("sign-out everywhere", by, id_)

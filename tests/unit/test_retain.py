@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from meterlake.accounts import Entry
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.registry import SqlRegistry
+from meterlake.adapters.registry_people import SqlPeople
 from meterlake.adapters.store_folder import FolderStore
 from meterlake.app import Meterlake, store_at
 from meterlake.archive import ARCHIVE_SCHEMA
@@ -212,3 +214,14 @@ def test_ages_are_read_from_the_lake_and_refused_with_a_remedy(tmp_path, lake):
             read_ages(FolderStore(tmp_path))
     assert lake.retain(now=NOW).tiers == []
     assert lake.lake.snapshot().version == 0
+
+
+def test_lines_of_the_trail_go_at_their_age_and_that_is_written_down(lake):
+    people = SqlPeople(lake.registry)
+    people.note([Entry(at=NOW - timedelta(days=days), what=f"{days} days ago") for days in (400, 300, 1)])
+    tried = retain(lake.lake, lake.registry, {"trail": "13m"}, NOW, trail=people, dry_run=True)
+    assert [(tier["tier"], tier["blocks"]) for tier in tried.tiers] == [("trail", 1)]
+    retain(lake.lake, lake.registry, {"trail": "13m"}, NOW, trail=people)
+    told = [line.what for line in people.entries(account=None, subject=None, before=None, limit=9)]
+    border = borders({"trail": "13m"}, NOW.date())["trail"]
+    assert told == [f"1 lines before {border} dropped", "1 days ago", "300 days ago"]

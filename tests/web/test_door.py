@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import meterlake.web
-from meterlake.people import Role
+from meterlake.people import Hold, Role
 from meterlake.testing.town import PASSWORD
 from meterlake.web.static_files import asset
 
@@ -145,6 +145,30 @@ def test_an_admin_says_what_a_customer_holds(app, signed):
     wrong = admin.post(f"/admin/users/{id_}/holds", {"holds": "SP1 yesterday", "csrf": own})
     assert wrong.status_code == 400
     assert "line 1" in wrong.text
+
+
+def test_an_admin_changes_role_and_email(app, signed):
+    from .conftest import Browser
+
+    admin, desk = signed("admin"), app.state.desk
+    desk.use_link(desk.invite("turns@example.org", Role.CUSTOMER, [Hold("SP1")], None), PASSWORD, "here")
+    id_, other = desk.named("turns@example.org").id, Browser(app)
+    assert sign_in(other, "turns@example.org").status_code == 303
+    own = token(admin.get(f"/admin/users/{id_}"))
+    form = {"role": "analyst", "email": "turned@example.org", "csrf": own}
+    assert signed("operator").post(f"/admin/users/{id_}/change", form).status_code == 404
+    assert admin.post(f"/admin/users/{id_}/change", form | {"csrf": "x"}).status_code == 403
+    for wrong in ({"role": "queen"}, {"email": "nobody"}, {"role": "customer", "email": "turns@example.org"}):
+        assert admin.post(f"/admin/users/{id_}/change", form | wrong).status_code == 400
+    assert admin.post(f"/admin/users/{id_}/change", form).status_code == 303
+    assert other.get("/account").status_code == 303
+    text = admin.get(f"/admin/users/{id_}").text
+    assert "role changed from customer to analyst; e-mail changed from turns@example.org to turned" in text
+    me = desk.named("admin@example.com")
+    answer = admin.post(f"/admin/users/{me.id}/change", {"role": "operator", "email": me.email, "csrf": own})
+    assert (answer.status_code, "another admin" in answer.text) == (400, True)
+    assert admin.post(f"/admin/users/{me.id}/close", {"csrf": own}).status_code == 400
+    assert admin.get("/admin/users").status_code == 200
 
 
 @pytest.mark.parametrize(

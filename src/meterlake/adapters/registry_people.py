@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Table,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -208,6 +209,14 @@ class SqlPeople:
                 if entry.once is None or not connection.execute(known).first():
                     connection.execute(insert(TRAIL).values(**_line(entry)))
 
+    def forget(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Drop the lines before a moment; return how many go."""
+        older = TRAIL.c.at < _micros(before)
+        with self._connected(writes=not dry_run) as connection:
+            if not dry_run:
+                return connection.execute(delete(TRAIL).where(older)).rowcount
+            return int(connection.execute(select(func.count()).select_from(TRAIL).where(older)).scalar_one())
+
     def entries(
         self, *, account: str | None, subject: str | None, before: int | None, limit: int
     ) -> Sequence[Entry]:
@@ -234,10 +243,14 @@ def _add(connection: Connection, new: StoredAccount) -> None:
         "id": account.id, "email": account.email, "role": account.role.value, "name": account.name,
         "locale": account.locale, "password": new.password, "created_at": _micros(account.created_at),
         "closed_at": None if account.closed_at is None else _micros(account.closed_at),
-        "found_by": f"{account.email} {account.name}".casefold(),
+        "found_by": _found_by(account.email, account.name),
     }  # fmt: skip
     connection.execute(insert(ACCOUNTS).values(**row))
     _hold(connection, account.id, new.holds)
+
+
+def _found_by(email: str, name: str) -> str:
+    return f"{email} {name}".casefold()
 
 
 def _check(connection: Connection, change: PeopleChange) -> None:
@@ -274,6 +287,12 @@ def _set(connection: Connection, change: PeopleChange) -> None:
         values["password"] = change.password
     if change.locale is not None:
         values["locale"] = change.locale
+    if change.role is not None:
+        values["role"] = change.role.value
+    if change.email is not None:
+        named = select(ACCOUNTS.c.name).where(ACCOUNTS.c.id == change.account_id)
+        values["email"] = change.email
+        values["found_by"] = _found_by(change.email, connection.execute(named).scalar_one())
     if values:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == change.account_id).values(**values))
     if change.closed is not None:

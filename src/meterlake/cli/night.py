@@ -85,6 +85,12 @@ def retain(  # noqa: PLR0913 - the options of one command
     days: Annotated[
         str | None, typer.Option("--days", metavar="AGE", help="Daily totals.", show_default=False)
     ] = None,
+    trail: Annotated[
+        str | None,
+        typer.Option(
+            "--trail", metavar="AGE", help="Who signed in, and who looked at whose data.", show_default=False
+        ),
+    ] = None,
     dry_run: DryRun = False,
     output: Output = "table",
     lake: Lake = None,
@@ -94,7 +100,7 @@ def retain(  # noqa: PLR0913 - the options of one command
     from meterlake.output import Listed
 
     check_form(output)
-    told = {"beats": beats, "intervals": intervals, "archive": archive, "days": days}
+    told = {"beats": beats, "intervals": intervals, "archive": archive, "days": days, "trail": trail}
     ages: dict[str, Any] = {tier: age for tier, age in told.items() if age is not None}
     receipt = opened(context, lake, registry).retain(dry_run=dry_run, **ages)
     if output == "json":

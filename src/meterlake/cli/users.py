@@ -104,6 +104,36 @@ def reset(
         _link(account, desk.reset(account.id, None), url, output)
 
 
+@users_commands.command("change")
+def change(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    email: Email,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role",
+            metavar="customer|operator|analyst|admin",
+            help="What they may see from now on.",
+            show_default=False,
+        ),
+    ] = None,
+    new: Annotated[
+        str | None,
+        typer.Option("--email", metavar="NEW", help="Their e-mail from now on.", show_default=False),
+    ] = None,
+    output: Output = "table",
+    lake: Lake = None,
+    registry: Registry = None,
+) -> None:
+    """Give an account another role or e-mail: its sessions and links end, and its service points with the role."""
+    check_form(output)
+    from meterlake.accounts import role_of
+
+    kind = None if role is None else role_of(role)
+    with _desk(context, lake, registry) as (_, desk):
+        _show(desk.change(desk.named(email).id, None, role=kind, email=new), output)
+
+
 @users_commands.command("close")
 def close(
     context: typer.Context,

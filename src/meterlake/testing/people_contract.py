@@ -116,6 +116,21 @@ class PeopleContract:
         assert (found.password, found.holds) == ("hash", (Hold("q", 1, 2), Hold("r")))
         assert (found.account.has_password, found.account.locale) == (True, "en-GB")
 
+    def test_another_role_and_email_are_set_and_found(self, people: PeopleStore) -> None:
+        """Where the e-mail is free; else nothing of the change happens."""
+        for id_ in "ab":
+            change(people, id_, new=stored(id_, "", Hold("p"), name="Ada Árnyék"))
+        change(people, "a", role=Role.ANALYST, email="new@example.com", holds=())
+        (found,) = people.accounts("new@", None, 10)
+        assert (found.id, found.role, found.email) == ("a", Role.ANALYST, "new@example.com")
+        assert {one.id for one in people.accounts("ÁRNYÉK", None, 10)} == {"a", "b"}
+        assert people.account(email="a@example.com") is None
+        with pytest.raises(Conflict):
+            change(people, "b", email="new@example.com", role=Role.ADMIN, holds=())
+        kept = people.account(id_="b")
+        assert kept is not None
+        assert (kept.account.role, kept.holds) == (Role.CUSTOMER, (Hold("p"),))
+
     def test_a_closed_account_stays_closed_as_it_was(self, people: PeopleStore) -> None:
         """Until it is opened again."""
         change(people, "a", new=stored("a"))
@@ -202,6 +217,15 @@ class PeopleContract:
         assert list(older) == [told[2]]
         own = people.entries(account="a", subject="p0", before=None, limit=10)
         assert [line.what for line in own] == ["w2", "w0"]
+
+    def test_lines_go_at_their_age(self, people: PeopleStore) -> None:
+        """Those before a moment, and no other."""
+        assert people.forget(NOON) == people.forget(NOON, dry_run=True) == 0
+        people.note([Entry(at=NOON + n * HOUR, what=f"w{n}") for n in range(4)])
+        assert people.forget(NOON + 2 * HOUR, dry_run=True) == 2
+        assert people.forget(NOON + 2 * HOUR) == 2
+        told = people.entries(account=None, subject=None, before=None, limit=10)
+        assert [line.what for line in told] == ["w3", "w2"]
 
     def test_a_line_that_comes_once_comes_once(self, people: PeopleStore) -> None:
         """However often it is noted, within one call or in several."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Form, Query
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads the types
 
+from meterlake.accounts import role_of
 from meterlake.errors import Invalid, MeterlakeError, NotFound
 from meterlake.holds import held_now
 from meterlake.people import Hold, Role
@@ -20,13 +21,14 @@ from meterlake.web.shell import Admin, Page  # noqa: TC001 - FastAPI reads the t
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from meterlake.people import Account
+    from meterlake.people import Account, Entry
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
 
 Text = Annotated[str, Form(max_length=10_000)]
 SHOWN: Final = 50
 TRAIL: Final = 100
+LATELY: Final = 20
 HOLD: Final = re.compile(r"(\S+)(?:\s+(\d{4}-\d\d-\d\d)?\.\.(\d{4}-\d\d-\d\d)?)?")
 ACTS: Final = ("reset", "close", "reopen", "sign-out", "holds")
 
@@ -101,8 +103,14 @@ def _user(
 ) -> Response:
     return page.render(
         "user.html", status, account=account, holds=[_told(hold) for hold in page.desk.holds_of(account.id)], problem=problem,
-        link=link, trail=page.desk.trail(account=account.id, limit=20), sessions=page.desk.sessions(account.id),
+        link=link, roles=list(Role), trail=_lately(page, account.id), sessions=page.desk.sessions(account.id),
     )  # fmt: skip
+
+
+def _lately(page: Page, id_: str) -> list[Entry]:
+    """Return the newest lines of what an account did and of what was done to it."""
+    lines = [*page.desk.trail(account=id_, limit=LATELY), *page.desk.trail(subject=id_, limit=LATELY)]
+    return sorted({line.number: line for line in lines}.values(), key=lambda line: -line.number)[:LATELY]
 
 
 def _told(hold: Hold) -> str:
@@ -137,8 +145,20 @@ def _second(day: str | None, line: int) -> int | None:
         raise Invalid(f"line {line}: {day} is no day") from None
 
 
+@router.post("/users/{id}/change")
+def change(page: Admin, id: str, role: Text = "", email: Text = "", csrf: Text = "") -> Response:  # noqa: A002
+    """Give an account another role or e-mail."""
+    check_form(page.request, csrf, page.signed.csrf)
+    account = _one(page, id)
+    try:
+        page.desk.change(id, page.signed.account.id, role=role_of(role), email=email)
+    except MeterlakeError as error:
+        return _user(page, account, 400, problem=str(error))
+    return to(f"/admin/users/{id}")
+
+
 @router.post("/users/{id}/{act}")
-def change(page: Admin, id: str, act: str, holds: Text = "", csrf: Text = "") -> Response:  # noqa: A002
+def act(page: Admin, id: str, act: str, holds: Text = "", csrf: Text = "") -> Response:  # noqa: A002
     """Reset, close, reopen or sign out an account, or change what it holds."""
     check_form(page.request, csrf, page.signed.csrf)
     if act not in ACTS:
@@ -153,7 +173,7 @@ def change(page: Admin, id: str, act: str, holds: Text = "", csrf: Text = "") ->
             case "reopen":
                 page.desk.reopen(id, by)
             case "sign-out":
-                page.desk.sign_out_everywhere(id)
+                page.desk.sign_out_everywhere(id, by=by)
             case _:
                 page.desk.set_holds(id, list(holds_in(holds)), by)
     except MeterlakeError as error:
