@@ -133,20 +133,20 @@ def newest_seal(lake: Lake, shard: str = "") -> SealReceipt | None:
 def seal(lake: Lake, registry: Registry, cut: Cut, shard: str = "") -> SealReceipt:
     """Commit ``cut``; where it has landed already, change nothing and return the receipt of what covers it.
 
-    Who has taken a shard over may find that the one before it, given up for lost, has still landed a seal under the
-    number of ``cut``: what that recorded is left out, the rest lands under the next number.
+    Who has taken a shard over may find that the one before it, given up for lost, has still landed a seal: the batches
+    that it recorded are left out, and where it has the number of ``cut``, this one takes the next.
     """
     started = time.monotonic()
     while True:
         resettle(lake, registry)
         base = lake.snapshot()
         newest = newest_seal(lake, shard)
-        if newest is not None and newest.sequence >= cut.sequence:
-            if _covers(newest, cut):
+        if newest is not None:
+            if newest.sequence >= cut.sequence and _covers(newest, cut):
                 newest.replayed = True
                 return newest
             later = [note for note in cut.entries if note.number > newest.number]
-            cut = replace(cut, sequence=newest.sequence + 1, entries=later)
+            cut = replace(cut, sequence=max(cut.sequence, newest.sequence + 1), entries=later)
         plan = _Plan(lake, base, cut, shard)
         plan.run()
         plan.receipt.seconds = time.monotonic() - started

@@ -13,16 +13,24 @@ from threading import Thread
 import pytest
 
 from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryLog
+from meterlake.adapters.memory_logs import MemoryLogs
 from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
 from meterlake.adapters.sqlite_log import SqliteLog
 from meterlake.errors import Conflict, Damaged, Invalid, LogFailed, Overloaded
 from meterlake.testing.log_contract import CheckpointsContract, LogContract, batch, batches, expected
+from meterlake.testing.logs_contract import LogsContract
 
 
 class TestMemoryLog(LogContract):
     @pytest.fixture
     def log(self):
         return MemoryLog()
+
+
+class TestMemoryLogs(LogsContract):
+    @pytest.fixture
+    def logs(self):
+        return MemoryLogs()
 
 
 class TestMemoryCheckpoints(CheckpointsContract):

@@ -10,8 +10,8 @@ from meterlake.adapters import kafka_topics
 from meterlake.adapters.kafka_logs import KafkaLogs
 from meterlake.adapters.kafka_settings import KafkaUrl
 from meterlake.errors import Conflict, NotFound
-from meterlake.ports import Append
 from meterlake.testing.log_contract import LogContract, batch, batches, expected
+from meterlake.testing.logs_contract import LogsContract
 
 
 @pytest.fixture
@@ -81,10 +81,5 @@ def test_a_log_without_topics_says_how_to_make_them(url):
         KafkaLogs(url)
 
 
-def test_each_message_lands_in_its_shard_with_its_headers(logs):
-    sent = [(f"gas-{k % 4}", Append(b"%d" % k, (), "", (("h", b"%d" % k),))) for k in range(40)]
-    assert list(logs.append(sent)) == [k // 4 for k in range(40)]
-    for part in range(4):
-        assert [data for _, data in logs.shard(f"gas-{part}").read(0)] == [
-            b"%d" % k for k in range(part, 40, 4)
-        ]
+class TestKafkaLogs(LogsContract):
+    pass

@@ -6,7 +6,7 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from meterlake.errors import Invalid
+from meterlake.errors import Fenced, Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,27 +68,42 @@ class MemoryLog:
         """Nothing is held."""
 
 
-class MemoryCheckpoints:
-    """`ports.Checkpoints` that live as long as their process."""
+class MemoryKept:
+    """What checkpoints keep, for one writer after another."""
 
     def __init__(self) -> None:
         """Start without a save."""
-        self._saved: tuple[bytes, dict[str, bytes]] | None = None
+        self.saves = 0
+        self.state: bytes | None = None
+        self.pieces: dict[str, bytes] = {}
+
+
+class MemoryCheckpoints:
+    """`ports.Checkpoints` that live as long as their process; of two writers the later one goes on."""
+
+    def __init__(self, kept: MemoryKept | None = None) -> None:
+        """Work on what is ``kept``, or on nothing."""
+        self._kept = kept or MemoryKept()
+        self._saves = self._kept.saves
 
     def save(self, pieces: Mapping[str, bytes], gone: Sequence[str], state: bytes) -> None:
-        """Drop what is ``gone``, put ``pieces``, set ``state``."""
+        """Drop what is ``gone``, put ``pieces``, set ``state``; Fenced where another saved since this loaded."""
+        if self._kept.saves != self._saves:
+            raise Fenced("another process has saved since: it works on this now")
         names = {name for name in gone if not name.endswith("*")}
         starts = tuple(name[:-1] for name in gone if name.endswith("*"))
-        before = self._saved[1] if self._saved else {}
-        kept = {n: data for n, data in before.items() if n not in names and not n.startswith(starts)}
-        self._saved = state, kept | dict(pieces)
+        kept = {
+            n: data for n, data in self._kept.pieces.items() if n not in names and not n.startswith(starts)
+        }
+        self._kept.state, self._kept.pieces = state, kept | dict(pieces)
+        self._kept.saves = self._saves = self._saves + 1
 
     def load(self) -> tuple[bytes, Iterator[tuple[str, bytes]]] | None:
         """Return the state and all pieces of the last save."""
-        if self._saved is None:
+        self._saves = self._kept.saves
+        if self._kept.state is None:
             return None
-        state, pieces = self._saved
-        return state, iter(pieces.items())
+        return self._kept.state, iter(self._kept.pieces.items())
 
     def close(self) -> None:
         """Nothing is held."""

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from meterlake.live.late import filled
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
+    from meterlake.entry import Entry
     from meterlake.live.part import Part
     from meterlake.strips import Ints
 
@@ -87,3 +92,18 @@ class Cut:
     """Exactly the frozen sets and the frozen late readings."""
     entries: Sequence[EntryNote]
     """By rising number."""
+
+
+def note_of(entry: Entry, offset: int, counts: Ints, late: int) -> EntryNote:
+    """Note what became of an entry that was applied."""
+    strips = entry.strips
+    first = last = None
+    if len(strips):
+        interval = np.array([kind.interval_s for kind in entry.kinds], np.int64)[strips.kind]
+        first = int(strips.start.min())
+        last = int((strips.start + (strips.count - 1) * interval).max())
+    return EntryNote(
+        entry.number, offset, entry.batch_id, entry.owner, entry.source, entry.received_us, entry.precedence,
+        entry.content, entry.received, entry.duplicate, filled(strips), first, last,
+        tuple(counts.tolist()), late, entry.rejects,
+    )  # fmt: skip

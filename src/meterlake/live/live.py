@@ -17,7 +17,7 @@ from meterlake.blocks import sort_blocks
 from meterlake.intervals import DAY_S, HOUR_S
 from meterlake.live import phases, routing, views
 from meterlake.live.checkpoint import Saver, load
-from meterlake.live.cut import Applied, Cut, EntryNote
+from meterlake.live.cut import Applied, Cut, EntryNote, note_of
 from meterlake.live.late import LateBatch, filled, late_rows, late_rows_of
 from meterlake.live.part import Part
 from meterlake.live.planes import Plane, has_plane
@@ -120,7 +120,7 @@ class Live:
         if sealed is None or entry.number > sealed.number:
             if entry.batch_id not in self.unsealed:
                 self.refused_bytes += entry.rejects.nbytes
-            self.unsealed[entry.batch_id] = _note(entry, offset, counts, n)
+            self.unsealed[entry.batch_id] = note_of(entry, offset, counts, n)
         self.offset, self.number = offset + 1, max(self.number, entry.number)
         self.last_us = max(self.last_us, entry.received_us)
         return Applied(counts, n)
@@ -485,17 +485,3 @@ class Live:
                 "late": sum(batch.slots for batch in self.late),
                 "batches": len(self.unsealed),
             }
-
-
-def _note(entry: Entry, offset: int, counts: np.ndarray[Any, Any], late: int) -> EntryNote:
-    strips = entry.strips
-    first = last = None
-    if len(strips):
-        interval = np.array([kind.interval_s for kind in entry.kinds], np.int64)[strips.kind]
-        first = int(strips.start.min())
-        last = int((strips.start + (strips.count - 1) * interval).max())
-    return EntryNote(
-        entry.number, offset, entry.batch_id, entry.owner, entry.source, entry.received_us, entry.precedence,
-        entry.content, entry.received, entry.duplicate, filled(strips), first, last,
-        tuple(counts.tolist()), late, entry.rejects,
-    )  # fmt: skip

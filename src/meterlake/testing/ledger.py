@@ -154,7 +154,8 @@ def stored(url: str, key: str, meters: set[str]) -> dict[Slot, int]:
                     continue
                 answer.raise_for_status()
                 told = json.loads(answer.text, parse_float=Decimal, parse_int=Decimal)
-                for value in told["values"]:
+                several = told if isinstance(told, list) else [told]
+                for value in (value for one in several for value in one["values"]):
                     start = int(datetime.fromisoformat(value["start"]).timestamp())
                     slot = (meter, channel, int(value["seconds"]), start)
                     found[slot] = int(value["value"].scaleb(6))

@@ -29,13 +29,15 @@ class Server:
     """Environment variables beside those of this process."""
     command: Sequence[str] = START
     options: Sequence[str] = ()
+    name: str = ""
+    """Tells apart the servers on one lake."""
     url: str = ""
     process: subprocess.Popen[str] | None = None
 
     @property
     def log(self) -> Path:
         """Where what it says on stderr goes."""
-        return self.lake.with_suffix(".log")
+        return self.lake.with_suffix(f".{self.name}.log" if self.name else ".log")
 
     def _environment(self) -> dict[str, str]:
         return dict(os.environ) | {"METERLAKE_LAKE": str(self.lake)} | dict(self.settings)
