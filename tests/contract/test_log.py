@@ -7,12 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Thread
 
 import pytest
 
-from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryLog
+from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryKept, MemoryLog
 from meterlake.adapters.memory_logs import MemoryLogs
 from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
 from meterlake.adapters.sqlite_log import SqliteLog
@@ -35,8 +35,16 @@ class TestMemoryLogs(LogsContract):
 
 class TestMemoryCheckpoints(CheckpointsContract):
     @pytest.fixture
-    def checkpoints(self):
-        return MemoryCheckpoints()
+    def kept(self):
+        return MemoryKept()
+
+    @pytest.fixture
+    def checkpoints(self, kept):
+        return MemoryCheckpoints(kept)
+
+    @pytest.fixture
+    def another(self, kept):
+        return lambda: MemoryCheckpoints(kept)
 
 
 class TestSqliteLog(LogContract):
@@ -229,6 +237,17 @@ class TestSqliteCheckpoints(CheckpointsContract):
         checkpoints = SqliteCheckpoints(path)
         yield checkpoints
         checkpoints.close()
+
+    @pytest.fixture
+    def another(self, path):
+        with ExitStack() as opened:
+
+            def once_more():
+                made = SqliteCheckpoints(path)
+                opened.callback(made.close)
+                return made
+
+            yield once_more
 
     def test_it_is_the_same_after_reopening(self, path):
         first = SqliteCheckpoints(path)

@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from meterlake.adapters.sqlite_files import SqliteFile, told
-from meterlake.errors import Damaged
+from meterlake.errors import Damaged, Fenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,17 +38,23 @@ class SqliteCheckpoints:
         """Open the checkpoints, or make a file without one."""
         self.url = str(path)
         self._file = SqliteFile(path, SCHEMA, page=PAGE, gathered=GATHERED)
+        self._state: bytes | None = None
+        """State as of our last load or save."""
 
     def save(self, pieces: Mapping[str, bytes], gone: Sequence[str], state: bytes) -> None:
         """Drop what is ``gone`` (a name, or all that begin with what stands before ``*``), put ``pieces``, set ``state``.
 
         Raises:
+            Fenced: another process has saved since this one loaded; nothing was changed.
             Overloaded: the disk is full; the checkpoint before this one stays.
             LogFailed: a write or sync failed; every later save fails too.
 
         """
         size = sum(map(len, pieces.values())) + len(state) + len(pieces) * PAGE
         with self._file.change(size) as connection:
+            now = connection.execute("SELECT data FROM state").fetchone()
+            if (None if now is None else now[0]) != self._state:
+                raise Fenced(f"{self.url}: another process has saved since: it works on this now")
             for name in gone:
                 if name.endswith("*"):
                     start = name[:-1]
@@ -62,6 +68,7 @@ class SqliteCheckpoints:
                 "INSERT OR REPLACE INTO state VALUES (0, (SELECT count(*) FROM pieces), ?, ?)",
                 (zlib.crc32(state), state),
             )
+        self._state = state
 
     def load(self) -> tuple[bytes, Iterator[tuple[str, bytes]]] | None:
         """Return the state and, one at a time, all pieces of the last save; a save meanwhile changes neither.
@@ -70,6 +77,7 @@ class SqliteCheckpoints:
         """
         rows = self._rows()
         state = next(rows, None)
+        self._state = None if state is None else state[1]
         return None if state is None else (state[1], rows)
 
     def _rows(self) -> Iterator[tuple[str, bytes]]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meterlake.errors import Invalid
+from meterlake.errors import Fenced, Invalid
 from meterlake.ports import Append, Checkpoints, Log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def batch(k: int, size: int = 1000) -> Append:
@@ -114,7 +114,10 @@ class LogContract:
 
 
 class CheckpointsContract:
-    """What every store of checkpoints promises; ``checkpoints`` is a fixture that gives an empty one."""
+    """What every store of checkpoints promises; ``checkpoints`` is a fixture that gives an empty one.
+
+    ``another`` is one that gives a function: it opens the same store once more, as another process would.
+    """
 
     @staticmethod
     def loaded(checkpoints: Checkpoints) -> tuple[bytes, dict[str, bytes]]:
@@ -165,3 +168,23 @@ class CheckpointsContract:
         seen += pieces
         assert (state, dict(seen)) == (b"old", {f"p{i}": b"old" for i in range(20)})
         assert self.loaded(checkpoints) == (b"new", {f"p{i}": b"new" for i in range(20)})
+
+    def test_of_two_writers_the_one_that_came_later_goes_on(
+        self, checkpoints: Checkpoints, another: Callable[[], Checkpoints]
+    ) -> None:
+        """The other one is told, and changes nothing; whoever loads anew is the later one."""
+        checkpoints.save({"a": b"1"}, [], b"first")
+        other = another()
+        assert self.loaded(other) == (b"first", {"a": b"1"})
+        checkpoints.save({"a": b"2"}, [], b"second")
+        with pytest.raises(Fenced):
+            other.save({"a": b"wrong"}, [], b"wrong")
+        assert self.loaded(other) == (b"second", {"a": b"2"})
+        other.save({"b": b"3"}, [], b"third")
+        for _ in range(2):
+            with pytest.raises(Fenced):
+                checkpoints.save({"a": b"wrong"}, ["b"], b"wrong")
+        assert self.loaded(another()) == (b"third", {"a": b"2", "b": b"3"})
+        other.save({}, ["a"], b"fourth")
+        assert self.loaded(checkpoints) == (b"fourth", {"b": b"3"})
+        other.close()
