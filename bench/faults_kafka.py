@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meterlake.testing.ledger import Sender, differences, stored
+from meterlake.testing.servers.kafka import kafka
 from meterlake.testing.serving import START, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from meterlake.testing.servers.kafka import KafkaServers
 
 SETTINGS = {
     "METERLAKE_FLUSH": "1s", "METERLAKE_CHECKPOINT": "1s", "METERLAKE_BATCH": "no", "METERLAKE_KAFKA_SESSION_TIMEOUT_MS": "6000",
@@ -183,6 +187,89 @@ def group(lake: Path, log: str, seed: int) -> dict[str, object]:
         trial.stop()
 
 
+def frozen(lake: Path, log: str, seed: int, seconds: float = 14.0) -> dict[str, object]:
+    """Freeze each of two that share the shards until it is given up, let the other work, and thaw it again."""
+    trial = Trial(lake, topics(log), seed)
+    try:
+        ingest = trial.server("ingest", "ingest")
+        key = ingest.key()
+        trial.send(lambda: ingest.url, key)
+        for name in ("one", "two"):
+            trial.server(name, "live,seal", METERLAKE_GRACE="1h")
+        time.sleep(8)
+        for name in ("one", "two"):
+            process = trial.servers[name].process
+            assert process is not None, "it was started"
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(4)
+        trial.finish()
+        for name in ("one", "two"):
+            trial.servers.pop(name).stop()
+        last = trial.server("last", "all", METERLAKE_GRACE="1h")
+        return {"frozen": 2, **trial.count(last, key)}
+    finally:
+        trial.stop()
+
+
+def brokers(lake: Path, servers: KafkaServers, seed: int, rounds: int = 1) -> dict[str, object]:
+    """Kill each of three brokers in turn while readings come in; then two at once, when nothing may be acknowledged."""
+    trial = Trial(lake, topics(prefixed(f"kafka://{servers.bootstrap}"), replication=3), seed)
+    killed, longest = 0, 0.0
+    try:
+        server = trial.server("all", "all", METERLAKE_GRACE="1h")
+        key = server.key()
+        trial.send(lambda: server.url, key)
+        for number in list(range(len(servers.brokers))) * rounds:
+            time.sleep(3)
+            longest = max(longest, _outage(trial, servers, number))
+            killed += 1
+        refused = _two_away(trial, servers)
+        trial.finish()
+        return {
+            "brokers_killed": killed + 2,
+            "longest_s": round(longest, 1),
+            "refused": refused,
+            **trial.count(server, key),
+        }
+    finally:
+        trial.stop()
+
+
+def _acknowledged(trial: Trial) -> int:
+    return sum(sender.ledger.batches for sender in trial.senders)
+
+
+def _outage(trial: Trial, servers: KafkaServers, number: int) -> float:
+    """Kill a broker, wait for the next acknowledgements, start it again; return the seconds without any."""
+    servers.brokers[number].kill()
+    began, before = time.monotonic(), _acknowledged(trial)
+    while _acknowledged(trial) < before + 20 and time.monotonic() < began + PATIENCE_S:
+        time.sleep(0.05)
+    passed = time.monotonic() - began
+    servers.brokers[number].start()
+    servers.wait()
+    time.sleep(4)  # its copies are in sync again
+    return passed
+
+
+def _two_away(trial: Trial, servers: KafkaServers) -> str:
+    """Kill two of three, and return what senders are told; start them again."""
+    for number in (0, 1):
+        servers.brokers[number].kill()
+    time.sleep(12)
+    before = _acknowledged(trial)
+    time.sleep(6)
+    if _acknowledged(trial) != before:
+        raise RuntimeError("a batch was acknowledged that one broker alone has")
+    told = trial.senders[0].answered
+    for number in (0, 1):
+        servers.brokers[number].start()
+    servers.wait()
+    return told
+
+
 def rolling(lake: Path, log: str, seed: int, rounds: int = 2) -> dict[str, object]:
     """Stop and start two of each kind, one after another, while readings come in."""
     trial = Trial(lake, topics(log), seed)
@@ -217,25 +304,30 @@ def rolling(lake: Path, log: str, seed: int, rounds: int = 2) -> dict[str, objec
 def main() -> None:
     """Do one kind of trial; print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["alone", "group", "rolling"])
-    parser.add_argument("--log", required=True, help="kafka://HOST:PORT of brokers that run")
-    parser.add_argument("--kills", type=int, default=10, help="kills at random moments")
-    parser.add_argument("--steps", type=int, default=1, help="kills before and after each step")
+    parser.add_argument("kind", choices=["alone", "group", "rolling", "frozen", "brokers"])
+    parser.add_argument("--kills", type=int, default=10, help="kills of one server at random moments")
+    parser.add_argument("--steps", type=int, default=1, help="kills of it before and after each step")
+    parser.add_argument("--rounds", type=int, default=1, help="times that each broker is killed")
     parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        lake, log = Path(folder) / "lake", prefixed(told.log)
-        if told.kind == "alone":
-            points: list[tuple[str, str, int] | None] = [None] * told.kills
-            points += [
-                (step, when, number)
-                for number in range(1, told.steps + 1) for step in STEPS for when in ("before", "after")
-            ]  # fmt: skip
-            random.Random(told.seed).shuffle(points)
-            counted = alone(lake, log, points, told.seed)
-        else:
-            counted = (group if told.kind == "group" else rolling)(lake, log, told.seed)
+    with tempfile.TemporaryDirectory() as folder, kafka(3 if told.kind == "brokers" else 1) as servers:
+        lake, log = Path(folder) / "lake", prefixed(f"kafka://{servers.bootstrap}")
+        match told.kind:
+            case "alone":
+                counted = alone(lake, log, points_of(told.kills, told.steps, told.seed), told.seed)
+            case "brokers":
+                counted = brokers(lake, servers, told.seed, told.rounds)
+            case kind:
+                counted = {"group": group, "rolling": rolling, "frozen": frozen}[kind](lake, log, told.seed)
         print(json.dumps(counted, indent=1))
+
+
+def points_of(kills: int, steps: int, seed: int) -> list[tuple[str, str, int] | None]:
+    """Moments to kill at: some by chance (None), and some before and after each step."""
+    points: list[tuple[str, str, int] | None] = [None] * kills
+    points += [(step, when, n) for n in range(1, steps + 1) for step in STEPS for when in ("before", "after")]
+    random.Random(seed).shuffle(points)
+    return points
 
 
 if __name__ == "__main__":

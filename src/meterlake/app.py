@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
     from meterlake.people import Desk
-    from meterlake.ports import Checkpoints, Keys, Lake, Logs, PeopleStore, Registry, Store
+    from meterlake.ports import Checkpoints, Cuts, Keys, Lake, Logs, PeopleStore, Registry, Store
     from meterlake.receipt import Receipt
     from meterlake.retain import RetainReceipt
     from meterlake.undo import UndoReceipt
@@ -356,6 +356,7 @@ def _one_of_many(
 
     from meterlake.cluster import ClusterNode
     from meterlake.foreign import Place
+    from meterlake.handover import Committer
     from meterlake.ids import MeterIds
     from meterlake.ingest import Ingest
     from meterlake.live.together import Together
@@ -364,19 +365,20 @@ def _one_of_many(
     logs = logs_at(log)
     lake = lake_at(url, create=True)
     known = registry_at(registry, lake, create=True)
-    ids = MeterIds()
+    ids, cuts = MeterIds(), cuts_of(lake)
     live = Together(ids, settings.live)
 
     def shard(name: str) -> Shard:
         return Shard(
             name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
-            Place(*logs.place(name)),
+            Place(*logs.place(name)), None if "seal" in roles else cuts,
         )  # fmt: skip
 
     return ClusterNode(
         Meterlake(lake, known, live=live), live, logs, replace(settings, batch=settings.batch and "batch" in roles),
         ingest=Ingest(logs, settings.accept) if "ingest" in roles else None,
         make=shard if "live" in roles else None,
+        committer=Committer(lake, known, cuts) if "seal" in roles else None,
     )  # fmt: skip
 
 
@@ -395,6 +397,13 @@ def checkpoints_of(lake: Lake, shard: str) -> Checkpoints:
     folder = _local(lake, "checkpoints of shards lie in a folder so far") / "live"
     folder.mkdir(exist_ok=True)
     return SqliteCheckpoints(folder / f"{shard}.db")
+
+
+def cuts_of(lake: Lake) -> Cuts:
+    """Return where processes hand over what is to be sealed: beside the lake."""
+    from meterlake.adapters.folder_cuts import FolderCuts
+
+    return FolderCuts(Path(lake.url) / "cuts")
 
 
 def create_topics(url: str, partitions: int, replication: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from meterlake.app import Meterlake
     from meterlake.bodies import BatchReceipt
+    from meterlake.handover import Committer
     from meterlake.ingest import Ingest
     from meterlake.keys import ApiKey
     from meterlake.live.cut import EntryNote
@@ -32,15 +33,17 @@ if TYPE_CHECKING:
     from meterlake.ports import Logs
     from meterlake.shard import Shard
 
+COMMIT_S: Final = 0.5
+
 
 class ClusterNode:
     """One process of several on a lake; what it does follows from its parts."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server
         self, lake: Meterlake, live: Together, logs: Logs, settings: NodeSettings, *, ingest: Ingest | None,
-        make: Callable[[str], Shard] | None,
+        make: Callable[[str], Shard] | None, committer: Committer | None = None,
     ) -> None:  # fmt: skip
-        """Without ``ingest`` no batches are taken, without ``make`` no shards are held."""
+        """Without ``ingest`` no batches are taken, without ``make`` no shards held, without ``committer`` no cuts committed."""
         self.lake, self.live, self.logs, self.settings = lake, live, logs, settings
         self.changes, self.chores = Changes(), Chores()
         self.ingest = ingest
@@ -49,6 +52,9 @@ class ClusterNode:
             self.holding = Holding(logs, make, live, lake.registry, settings, self.chores, self.changes.tell)
         self.ready = False
         self._threads = []
+        if committer is not None:
+            self._committer = committer
+            self._threads.append(Thread(target=self._commit, name="commit", daemon=True))
         if settings.batch:
             self._threads.append(
                 Thread(target=Nights(lake, settings, self.chores).run, name="night", daemon=True)
@@ -79,6 +85,10 @@ class ClusterNode:
             if thread.is_alive():
                 thread.join()
         self.logs.close()
+
+    def _commit(self) -> None:
+        while not self.chores.stop.wait(COMMIT_S):
+            self.chores.attempt("seal", self._committer.work)
 
     # -- batches -------------------------------------------------------------------------------------
 

@@ -385,6 +385,22 @@ class Checkpoints(Protocol):
         """Let go of the store."""
 
 
+class Cuts(Protocol):
+    """What processes that hold shards hand to the one that commits, until it has landed."""
+
+    def put(self, shard: str, name: str, data: bytes) -> None:
+        """Keep a cut, durable; the same name may be put again."""
+
+    def waiting(self) -> Sequence[tuple[str, str]]:
+        """Return shards and names of the cuts that are kept, those of one shard by name."""
+
+    def get(self, shard: str, name: str) -> bytes:
+        """Return a cut; NotFound where it was dropped."""
+
+    def drop(self, shard: str, name: str) -> None:
+        """Forget a cut, which may be gone already."""
+
+
 class Archive(Protocol):
     """What came by the log, kept as it was accepted for longer than the log keeps it."""
 

@@ -176,7 +176,7 @@ def _drop(
             break
     _forget_days(lake, limits)
     for path in _archived(lake, limits.get("archive")):
-        path.unlink()
+        lake.store.delete(path.name)
 
 
 def _totals_first(lake: Lake, registry: Registry, limits: Mapping[str, int]) -> list[str]:

@@ -142,7 +142,7 @@ def seal(lake: Lake, registry: Registry, cut: Cut, shard: str = "") -> SealRecei
         base = lake.snapshot()
         newest = newest_seal(lake, shard)
         if newest is not None:
-            if newest.sequence >= cut.sequence and _covers(newest, cut):
+            if newest.sequence >= cut.sequence and covers(newest, cut):
                 newest.replayed = True
                 return newest
             later = [note for note in cut.entries if note.number > newest.number]
@@ -162,7 +162,7 @@ def seal(lake: Lake, registry: Registry, cut: Cut, shard: str = "") -> SealRecei
     return plan.receipt
 
 
-def _covers(landed: SealReceipt, cut: Cut) -> bool:
+def covers(landed: SealReceipt, cut: Cut) -> bool:
     """Whether a landed seal of the same log holds all that ``cut`` does.
 
     Whoever seals a shard began with the checkpoint that the one before it saved ahead of its last seal, so of two seals

@@ -15,19 +15,21 @@ from meterlake.arrivals import Arrivals
 from meterlake.entry import Entry
 from meterlake.errors import Damaged, Fenced
 from meterlake.foreign import OWNER, Place, batch_of, poisoned
+from meterlake.handover import encode
 from meterlake.ingest import messages
 from meterlake.logs import log
 from meterlake.messages import FOREIGN, Poison, entry_of, is_foreign
-from meterlake.seal import seal, sealed
+from meterlake.seal import covers, newest_seal, seal, sealed
 from meterlake.strips import Strips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meterlake.live.cut import Cut
     from meterlake.live.live import Live
     from meterlake.messages import Foreign
     from meterlake.node_settings import NodeSettings
-    from meterlake.ports import Append, Checkpoints, Lake, Log, Record, Registry
+    from meterlake.ports import Append, Checkpoints, Cuts, Lake, Log, Record, Registry
     from meterlake.seal import SealReceipt
 
 EARLY: Final = 0.7
@@ -39,12 +41,13 @@ class Shard:
 
     def __init__(  # noqa: PLR0913 - what a shard is made of
         self, name: str, lake: Lake, registry: Registry, live: Live, log_: Log, checkpoints: Checkpoints,
-        settings: NodeSettings, place: Place,
+        settings: NodeSettings, place: Place, cuts: Cuts | None = None,
     ) -> None:  # fmt: skip
-        """``live`` is empty still; `restore` fills it."""
+        """``live`` is empty still; `restore` fills it. With ``cuts`` another process commits the seals."""
         self.name, self.live, self.log, self.place = name, live, log_, place
         self.checkpoints, self.settings = checkpoints, settings
-        self._lake, self._registry = lake, registry
+        self._lake, self._registry, self._cuts = lake, registry, cuts
+        self._handed = ""
         self._arrivals = Arrivals(lake.reserve)
         live.beside = self._arrivals
         self._sealing = Lock()
@@ -143,7 +146,12 @@ class Shard:
     def due(self, now_s: int, pressure: float) -> bool:
         """Whether something is to be sealed."""
         waited = time.monotonic() - self.sealed_s >= self.settings.flush_s
-        return waited or pressure > EARLY or self.live.due(now_s, self.settings.grace_s)
+        return (
+            self.live.pending is not None
+            or waited
+            or pressure > EARLY
+            or self.live.due(now_s, self.settings.grace_s)
+        )
 
     def seal(self, pressure: float = 0.0, *, everything: bool = False) -> SealReceipt | None:
         """Take what is due, late or not yet recorded to the lake; None where there is nothing."""
@@ -153,12 +161,29 @@ class Shard:
             if cut is None:
                 self.sealed_s = time.monotonic()
                 return None
-            self._save()
-            receipt = seal(self._lake, self._registry, cut, self.name)
+            receipt = self._landed(cut)
+            if receipt is None:
+                return None
             self.live.release(cut, receipt.sequence)
             self.sealed_s = time.monotonic()
         self.checkpoint()
         return receipt
+
+    def _landed(self, cut: Cut) -> SealReceipt | None:
+        """Receipt of what covers ``cut``: committed here, or by another process; None while that has not landed."""
+        if self._cuts is None:
+            self._save()
+            return seal(self._lake, self._registry, cut, self.name)
+        name = f"{cut.sequence:010d}-{cut.offset:016d}"
+        if self._handed == name:
+            newest = newest_seal(self._lake, self.name)
+            if newest is not None and newest.sequence >= cut.sequence and covers(newest, cut):
+                return newest
+        else:
+            self._save()
+            self._cuts.put(self.name, name, encode(cut))
+            self._handed = name
+        return None
 
 
 def _refused(record: Record, place: Place, why: str) -> Entry:

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 import pyarrow.compute as pc
 import pytest
 
+from meterlake.adapters.folder_cuts import FolderCuts
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryKept
 from meterlake.adapters.memory_logs import MemoryLogs
 from meterlake.adapters.registry import SqlRegistry
 from meterlake.app import Meterlake
-from meterlake.errors import Conflict, Fenced, Overloaded
+from meterlake.errors import Conflict, Damaged, Fenced, NotFound, Overloaded
 from meterlake.foreign import Place
+from meterlake.handover import Committer, decode, encode
 from meterlake.ids import MeterIds
 from meterlake.ingest import Ingest
 from meterlake.keys import ApiKey
@@ -53,12 +55,12 @@ class World:
         self.kept = {name: MemoryKept() for name in self.logs.names}
         self.settings = NodeSettings(grace_s=4 * 86_400)
 
-    def shard(self, name="electricity-1"):
+    def shard(self, name="electricity-1", cuts=None):
         ended = NOW - self.settings.grace_s
         live = Live(MeterIds(), self.settings.live, {span: ended // span * span for span in SPANS_S})
         made = Shard(
             name, self.lake, self.registry, live, self.logs.shard(name), MemoryCheckpoints(self.kept[name]), self.settings,
-            Place(*self.logs.place(name)),
+            Place(*self.logs.place(name)), cuts,
         )  # fmt: skip
         made.restore()
         return made
@@ -203,6 +205,70 @@ def test_shards_seal_beside_one_another_under_their_own_names(world):
     assert [newest_seal(world.lake, s.name).shard for s in shards] == ["electricity-0", "electricity-1"]
     assert newest_seal(world.lake) is None
     assert (world.values(meter=METER), world.values(meter=OTHER)) == ([1], [2])
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_cut_comes_back_as_it_was_handed_over(world, everything):
+    world.send(reading(METER, 1), reading(METER, 2, 1), {"bad": 1})
+    world.send(reading(METER, 3), reading(METER, 4, -9 * 96))
+    shard = world.shard()
+    world.feed(shard)
+    cut = shard.live.freeze(NOW, 4 * 86_400, everything=everything)
+    back = decode(encode(cut))
+    for name in ("number", "offset", "sequence", "floors", "sets"):
+        assert getattr(back, name) == getattr(cut, name)
+    for name in ("blocks", "lost", "late"):
+        assert getattr(back.part, name).equals(getattr(cut.part, name))
+    assert dict(back.part.senders) == dict(cut.part.senders)
+    assert dict(back.part.landed_us) == dict(cut.part.landed_us)
+    assert [(n.number, n.batch_id, n.counts) for n in back.entries] == [
+        (n.number, n.batch_id, n.counts) for n in cut.entries
+    ]
+    assert [n.rejects.equals(m.rejects) for n, m in zip(back.entries, cut.entries, strict=True)] == [True] * 2
+    with pytest.raises(Damaged):
+        decode(encode(cut)[:-7])
+
+
+def test_what_is_handed_over_is_let_go_when_it_has_landed_and_committed_once_however_often(world, tmp_path):
+    cuts = FolderCuts(tmp_path / "cuts")
+    world.send(reading(METER, 1))
+    shard = world.shard(cuts=cuts)
+    world.feed(shard)
+    assert shard.seal(everything=True) is None
+    assert shard.seal() is None
+    (found,) = cuts.waiting()
+    data = cuts.get(*found)
+    assert world.values(shard) == [1]
+    assert list(Committer(world.lake, world.registry, cuts).work()) == ["electricity-1"]
+    version = world.lake.snapshot().version
+    cuts.put(*found, data)
+    Committer(world.lake, world.registry, cuts).work()
+    assert world.lake.snapshot().version == version
+    assert cuts.waiting() == []
+    receipt = shard.seal()
+    assert (receipt.sequence, receipt.shard) == (1, "electricity-1")
+    assert shard.live.pending is None
+    assert world.values() == [1]
+    with pytest.raises(NotFound):
+        cuts.get(*found)
+
+
+def test_a_cut_handed_over_by_one_that_was_given_up_loses_and_doubles_nothing(world, tmp_path):
+    cuts = FolderCuts(tmp_path / "cuts")
+    world.send(reading(METER, 1))
+    zombie = world.shard(cuts=cuts)
+    world.feed(zombie)
+    zombie.seal(everything=True)
+    heir = world.shard(cuts=cuts)
+    world.send(reading(METER, 2, 1))
+    world.feed(heir)
+    heir.seal(everything=True)
+    committer = Committer(world.lake, world.registry, cuts)
+    assert len(cuts.waiting()) == 2
+    committer.work()
+    assert heir.seal() is not None
+    assert world.values(heir) == world.values() == [1, 2]
+    assert len(deliveries(world.lake)) == 2
 
 
 def test_json_of_another_program_lands_in_the_shard_it_belongs_to(world):

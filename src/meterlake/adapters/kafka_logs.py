@@ -15,8 +15,8 @@ from meterlake.adapters.kafka_group import KafkaMember
 from meterlake.adapters.kafka_log import KafkaLog
 from meterlake.adapters.kafka_names import KafkaNames
 from meterlake.adapters.kafka_settings import MESSAGE_BYTES, KafkaUrl, client, kafka
-from meterlake.adapters.kafka_topics import PATIENCE_S, metadata, partitions_of, place_of
-from meterlake.errors import MeterlakeError, Overloaded, TooLarge
+from meterlake.adapters.kafka_topics import PATIENCE_S, partitions_of, place_of
+from meterlake.errors import Overloaded, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,20 +116,10 @@ class KafkaLogs:
             sent.wait()
         if error or sent.error:
             raise Overloaded(
-                f"Kafka did not acknowledge: {error or sent.error}; {self._how()}; send this again in a moment",
-                2,
-            )
+                f"Kafka did not acknowledge within {DELIVERY_MS // 1000} s: {error or sent.error}; two of three copies must "
+                "have a batch: are enough brokers running? Send this again in a moment", 2,
+            )  # fmt: skip
         return sent.offsets
-
-    def _how(self) -> str:
-        """How brokers and copies stand, as far as one of them still answers."""
-        try:
-            found = metadata(self._producer, self.kafka_url, 1.0)
-        except MeterlakeError:
-            return "no broker answers"
-        ours = [t for name, t in found.topics.items() if name.startswith(f"{self.kafka_url.prefix}.")]
-        fewest = min((len(p.isrs) for topic in ours for p in topic.partitions.values()), default=0)
-        return f"{len(found.brokers)} brokers answer, and some partition has {fewest} copies in sync"
 
     def _known(self) -> KafkaNames:
         with self._opening:

@@ -130,7 +130,7 @@ class Saver:
             for key, one in live.sets.items():
                 self._set(key, one, counts, pieces)
             fresh = [batch for batch in live.late if batch.offset not in self.late]
-            pieces |= {f"late/{batch.offset}": _table(late_rows([batch], live.ids)) for batch in fresh}
+            pieces |= {f"late/{batch.offset}": table_bytes(late_rows([batch], live.ids)) for batch in fresh}
             notes = self._notes(live, pieces)
             deliveries = self._deliveries(live, pieces)
             told: dict[str, Any] = {}
@@ -187,7 +187,7 @@ class Saver:
         if not fresh:
             return {}
         name = f"notes/{fresh[0].number}"
-        pieces[name] = _note_bytes(fresh)
+        pieces[name] = note_bytes(fresh)
         return {name: fresh[-1].number}
 
     def _deliveries(self, live: Live, pieces: dict[str, bytes]) -> dict[str, int]:
@@ -218,34 +218,38 @@ def _state(live: Live, beside: Mapping[str, Any]) -> bytes:
     ).encode()
 
 
-def _table(table: pa.Table) -> bytes:
+def table_bytes(table: pa.Table) -> bytes:
+    """Return a table as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 
 
-def _read(data: bytes) -> pa.Table:
+def read_table(data: bytes) -> pa.Table:
+    """Return the table of an Arrow stream."""
     return pa.ipc.open_stream(data).read_all()
 
 
 def _rows(live: Live, plane: Plane, first: int) -> bytes:
     meters = live.ids.texts().take(pa.array(plane.meters.view(first))).cast(pa.string())
     phase = pa.array(np.ascontiguousarray(plane.rows.view(first)["phase"]))
-    return _table(pa.table({"meter_id": meters, "phase": phase}))
+    return table_bytes(pa.table({"meter_id": meters, "phase": phase}))
 
 
-def _note_bytes(notes: Sequence[EntryNote]) -> bytes:
+def note_bytes(notes: Sequence[EntryNote]) -> bytes:
+    """Return notes as an Arrow stream of what was refused, the rest in its metadata."""
     heads = []
     for note in notes:
         fields = {name: getattr(note, name) for name in EntryNote.__dataclass_fields__ if name != "rejects"}
         heads.append(fields | {"rows": len(note.rejects)})
     rejects = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *(note.rejects for note in notes)])
-    return _table(rejects.replace_schema_metadata({"notes": json.dumps(heads)}))
+    return table_bytes(rejects.replace_schema_metadata({"notes": json.dumps(heads)}))
 
 
-def _notes_of(data: bytes) -> list[EntryNote]:
-    table = _read(data)
+def notes_of(data: bytes) -> list[EntryNote]:
+    """Return the notes that `note_bytes` wrote."""
+    table = read_table(data)
     heads = json.loads(table.schema.metadata[b"notes"])
     table = table.replace_schema_metadata(None)
     notes, at = [], 0
@@ -341,7 +345,7 @@ def _fill_rows(live: Live, grown: Mapping[str, list[tuple[int, bytes]]]) -> None
     for number, plane in enumerate(live.planes):
         name = f"rows/{number}/"
         for _, data in grown.get(name, []):
-            table = _read(data)
+            table = read_table(data)
             codes = live.ids.codes_of(table["meter_id"])
             live.reach(len(live.ids))
             plane.adopt(codes, table["phase"].to_numpy(), live.epoch, len(live.place_of))
@@ -373,14 +377,14 @@ def _fill_deliveries(
         if sealed is not None and offset < sealed.offset:
             saver.gone.append(f"late/{offset}")
             continue
-        kinds, table = Kinds(), _read(data)
+        kinds, table = Kinds(), read_table(data)
         strips = strips_of(table, live.ids, kinds, live.deliveries.senders())
         live.reach(len(live.ids))
         live.late.append(LateBatch(offset, int(table["delivery"][0].as_py()), strips, tuple(kinds.table)))
         live.has_late[strips.meter] = True
         saver.late.add(offset)
     for first, data in grown.get("notes/", []):
-        notes = _notes_of(data)
+        notes = notes_of(data)
         saver.noted = notes[-1].number
         kept = [note for note in notes if sealed is None or note.number > sealed.number]
         live.unsealed |= {note.batch_id: note for note in kept}
