@@ -46,8 +46,8 @@ def bodies(meters: int, slots: int, readings: int, seed: int = 1) -> list[bytes]
             some = names[low : low + readings]
             n = len(some)
             table = pa.table({
-                "meter": some, "channel": pa.array(["electricity.import"] * n),
-                "interval_start": pa.array(np.full(n, (first + 900 * slot) * 1_000_000), pa.timestamp("us", "UTC")),
+                "meter": some,
+                "start": pa.array(np.full(n, (first + 900 * slot) * 1_000_000), pa.timestamp("us", "UTC")),
                 "seconds": pa.array(np.full(n, 900, np.int32)), "amount": pa.array(chance.integers(0, 500_000, n)),
             })  # fmt: skip
             sink = pa.BufferOutputStream()

@@ -34,6 +34,7 @@ from meterlake.api.roster import Roster
 from meterlake.api.served import Served, salt
 from meterlake.api.vitals import Vitals
 from meterlake.keys import KeyRing
+from meterlake.roles import ALL
 from meterlake.tariff_file import TariffBook
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 QUIET: Final[Any] = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 """Nothing goes to collectors that the environment names: FastAPI would tell them paths and messages."""
 
+ANSWERING: Final = (deliveries, meters, customers, costs, fleet, groups, live, pulse, runs)
+
 
 class Api(FastAPI):
     """FastAPI with our own description of what comes out."""
@@ -53,8 +56,17 @@ class Api(FastAPI):
         return description(self)
 
 
-def make_app(node: Server, keys: Keys, limits: ApiLimits | None = None, desk: Desk | None = None) -> Api:
-    """Return the API of ``node``, which was started, for those who have one of ``keys`` or are signed in at ``desk``."""
+def make_app(
+    node: Server,
+    keys: Keys,
+    limits: ApiLimits | None = None,
+    desk: Desk | None = None,
+    roles: frozenset[str] = ALL,
+) -> Api:
+    """Return the API of ``node``, which was started, for those who have one of ``keys`` or are signed in at ``desk``.
+
+    Of a process that has not all roles it is the part that they need; how it is, every one tells.
+    """
     limits = limits or ApiLimits()
     app = Api(
         title="Meterlake", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None,
@@ -70,7 +82,9 @@ def make_app(node: Server, keys: Keys, limits: ApiLimits | None = None, desk: De
     app.state.latest = live.Latest()
     app.state.vitals = Vitals(node, figures)
     app.state.tariffs = TariffBook(node.lake.lake.store)
-    for part in (readings, deliveries, meters, customers, costs, fleet, groups, live, pulse, runs, health):
+    taking = (readings,) if "ingest" in roles else ()
+    answering = ANSWERING if "web" in roles else ()
+    for part in (*taking, *answering, health):
         app.include_router(part.router)
     problems.install(
         app, [address for address in (node.lake.lake.url, node.lake.registry.url) if len(address) > 8]

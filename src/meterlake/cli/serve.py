@@ -32,6 +32,7 @@ def serve(  # noqa: PLR0913 - the options of the command
     """Serve a lake: pages, readings in, answers out, sealing and the nightly batch; until Ctrl-C or SIGTERM."""
     import os
 
+    from meterlake.api.app import make_app
     from meterlake.api.limits import ApiLimits
     from meterlake.api.server import listen, run
     from meterlake.app import keys_of, open_server, people_of
@@ -53,10 +54,15 @@ def serve(  # noqa: PLR0913 - the options of the command
         node.start()
         desk = people_of(node.lake.registry)
         try:
-            app = make_web(node, keys_of(node.lake.registry), desk, limits)
+            keys = keys_of(node.lake.registry)
+            if "web" in roles:
+                app = make_web(node, keys, desk, limits)
+            else:
+                app = make_app(node, keys, limits, desk, roles)
             for name, value in (told.told() | limits.told()).items():
                 typer.echo(f"{name}={value}", err=True)
-            warm(app.state.served, app.state.tariffs)
+            if "web" in roles:
+                warm(app.state.served, app.state.tariffs)
             run(app, limits, socket, lambda url: _say(f"Meterlake serves {node.lake.lake.url} at {url}"))
         finally:
             desk.stop()
