@@ -271,11 +271,11 @@ def _two_away(trial: Trial, servers: KafkaServers) -> str:
 
 
 def rolling(lake: Path, log: str, seed: int, rounds: int = 2) -> dict[str, object]:
-    """Stop and start two of each kind, one after another, while readings come in."""
+    """Stop and start processes of each role, one after another, while readings come in."""
     trial = Trial(lake, topics(log), seed)
     restarts = 0
     try:
-        names = {"in-1": "ingest", "in-2": "ingest", "live-1": "live,seal", "live-2": "live,seal"}
+        names = {"in-1": "ingest", "in-2": "ingest", "live-1": "live", "live-2": "live", "seal-1": "seal"}
         for name, role in names.items():
             trial.server(name, role, METERLAKE_GRACE="1h")
         key = trial.servers["in-1"].key()

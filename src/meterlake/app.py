@@ -353,7 +353,9 @@ def _one_of_many(
 ) -> ClusterNode:
     """Open a lake to be served by one process of several, which share the log."""
     from dataclasses import replace
+    from functools import partial
 
+    from meterlake.adapters.archived import archived_end
     from meterlake.cluster import ClusterNode
     from meterlake.foreign import Place
     from meterlake.handover import Committer
@@ -369,9 +371,10 @@ def _one_of_many(
     live = Together(ids, settings.live)
 
     def shard(name: str) -> Shard:
+        archived = partial(archived_end, str(Path(lake.url) / "archive"), *logs.place(name))
         return Shard(
             name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
-            Place(*logs.place(name)), None if "seal" in roles else cuts,
+            Place(*logs.place(name)), None if "seal" in roles else cuts, archived if settings.archive else None,
         )  # fmt: skip
 
     return ClusterNode(

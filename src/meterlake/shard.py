@@ -23,7 +23,7 @@ from meterlake.seal import covers, newest_seal, seal, sealed
 from meterlake.strips import Strips
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from meterlake.live.cut import Cut
     from meterlake.live.live import Live
@@ -41,13 +41,17 @@ class Shard:
 
     def __init__(  # noqa: PLR0913 - what a shard is made of
         self, name: str, lake: Lake, registry: Registry, live: Live, log_: Log, checkpoints: Checkpoints,
-        settings: NodeSettings, place: Place, cuts: Cuts | None = None,
+        settings: NodeSettings, place: Place, cuts: Cuts | None = None, archived: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
-        """``live`` is empty still; `restore` fills it. With ``cuts`` another process commits the seals."""
+        """``live`` is empty still; `restore` fills it. With ``cuts`` another process commits the seals.
+
+        ``archived`` tells the offset after the last message that the archive holds, which is not cut off before.
+        """
         self.name, self.live, self.log, self.place = name, live, log_, place
         self.checkpoints, self.settings = checkpoints, settings
         self._lake, self._registry, self._cuts = lake, registry, cuts
         self._handed = ""
+        self._archived = archived
         self._arrivals = Arrivals(lake.reserve)
         live.beside = self._arrivals
         self._sealing = Lock()
@@ -131,7 +135,8 @@ class Shard:
         """Save the live side, and cut the log below it."""
         with self._sealing:
             self._save()
-            self.log.truncate(self.live.saved_offset)
+            saved = self.live.saved_offset
+            self.log.truncate(saved if self._archived is None else min(saved, self._archived()))
 
     def _save(self) -> None:
         if self.fenced:

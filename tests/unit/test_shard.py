@@ -196,6 +196,19 @@ def test_a_seal_begun_before_it_was_given_up_loses_and_doubles_nothing_whenever_
     assert newest_seal(world.lake, "electricity-1").offset == 1 + more
 
 
+def test_the_log_is_cut_below_what_is_saved_and_no_further_than_the_archive_is(world):
+    for k in range(4):
+        world.send(reading(METER, k, k))
+    shard = world.shard()
+    world.feed(shard, 3)
+    shard._archived = lambda: 1
+    shard.checkpoint()
+    assert shard.log.bounds() == (1, 4)
+    shard._archived = None
+    shard.checkpoint()
+    assert shard.log.bounds() == (3, 4)
+
+
 def test_shards_seal_beside_one_another_under_their_own_names(world):
     world.send(reading(METER, 1), reading(OTHER, 2))
     shards = [world.shard(name) for name in ("electricity-0", "electricity-1")]
