@@ -45,7 +45,7 @@ STEPS = (
     "meterlake.adapters.registry:SqlRegistry.update_series",
 )
 """Every step that makes something durable between a batch's arrival and its place in the lake."""
-PATIENCE_S = 240.0
+PATIENCE_S = 120.0
 
 
 def prefixed(log: str) -> str:

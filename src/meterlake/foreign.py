@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 OWNER: Final = "log"
 """Whose batches these are: nobody's key."""
+UNREADABLE: Final = (Invalid, ValueError, ArithmeticError, LookupError, TypeError)
+"""What reading the bytes of strangers may end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,12 @@ def batch_of(records: Sequence[Record], place: Place, source: str) -> Waiting:
     ids, kinds = MeterIds(), Kinds()
     single = [record for record in records if _is_line(record.data)]
     others = [record for record in records if not _is_line(record.data)]
-    parts = [_lines(single, source, ids, kinds)] if single else []
+    parts = []
+    if single:
+        try:
+            parts = [_lines(single, source, ids, kinds)]
+        except UNREADABLE:
+            others = list(records)  # one by one, so that only the odd one is refused
     parts += [_document(record, source, ids, kinds) for record in others]
     strips = Strips.concat(part.strips for part in parts)
     rejects = [quarantine_rows(0, str(place), part.rejects) for part in parts if len(part.rejects)]
@@ -135,7 +142,7 @@ def _document(record: Record, source: str, ids: MeterIds, kinds: Kinds) -> Parse
     """Read a message of several readings, or what is none."""
     try:
         parsed = parse_body(record.data, JSON, ReadOptions(), _origin(source, record.at_us), ids, kinds)
-    except Invalid as error:
+    except UNREADABLE as error:
         text = record.data[:TEXT_MAX].decode("utf-8", "replace") or str(error)
         code = np.full(1, REASON_CODES["malformed_line"], np.uint8)
         rejects = Rejects(np.array([record.offset]), code, np.ones(1, np.int32), [text])

@@ -345,8 +345,8 @@ class Logs(Protocol):
     def partitions(self) -> int:
         """Return into how many shards each commodity is cut; Invalid where the topics do not fit together."""
 
-    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int]:
-        """Make ``batches``, each of a shard, durable; return their offsets. Names are taken in the order of calls.
+    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int | None]:
+        """Make ``batches``, each of a shard, durable; return their offsets as far as these are known.
 
         Raises:
             Overloaded: not all of them are durable, any may be: the same again is recognised by its shard.

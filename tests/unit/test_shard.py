@@ -342,6 +342,16 @@ def test_poison_goes_to_quarantine_by_its_place_and_stops_nothing(world):
     assert told[7] == "future"
 
 
+def test_one_odd_message_of_many_is_refused_alone(world, monkeypatch):
+    monkeypatch.setattr("meterlake.foreign._lines", lambda *_: (_ for _ in ()).throw(OverflowError("odd")))
+    messages = [json.dumps(reading(METER, 1)).encode(), b"{odd}", json.dumps(reading(METER, 2, 1)).encode()]
+    world.logs.append([("electricity-1", Append(data, (), "")) for data in messages])
+    shard = world.shard()
+    world.feed(shard)
+    world.feed(shard)
+    assert world.values(shard) == [1, 2]
+
+
 def test_a_lake_that_gives_no_numbers_stops_reading_and_loses_nothing(world, monkeypatch):
     world.send(reading(METER, 1))
     shard = world.shard()

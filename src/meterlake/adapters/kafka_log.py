@@ -32,7 +32,11 @@ class KafkaLog:
         names = [name for batch in batches for name in batch.names]
         if len(set(names)) < len(names) or self._logs.find(names):
             raise Invalid(f"{self.url}: a batch of one of these names was taken before")
-        return self._logs.append([(self._shard, batch) for batch in batches])[0]
+        before = self.bounds()[1]
+        at = self._logs.append([(self._shard, batch) for batch in batches])[0]
+        if at is None:  # it was sent again: look where it is
+            return next(offset for offset, data in self.read(before) if data == batches[0].data)
+        return at
 
     def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
         """Yield (offset, bytes) from ``offset`` on as far as there was something at the call."""

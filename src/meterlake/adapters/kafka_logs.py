@@ -37,7 +37,8 @@ class _Sent:
     """Messages on their way: their offsets, and the first of them that did not arrive."""
 
     def __init__(self, n: int) -> None:
-        self.offsets, self.error = [-1] * n, ""
+        self.offsets: list[int | None] = [None] * n
+        self.error = ""
         self._left, self._lock, self._done = n, Lock(), Event()
 
     def one(self, i: int) -> Callable[[Any, Any], None]:
@@ -46,7 +47,7 @@ class _Sent:
         def told(error: Any, message: Any) -> None:
             with self._lock:
                 if error is None:
-                    self.offsets[i] = message.offset()
+                    self.offsets[i] = message.offset() if message.offset() >= 0 else None
                 else:
                     self.error = self.error or error.str()
                 self._left -= 1
@@ -82,8 +83,11 @@ class KafkaLogs:
         """Return into how many partitions each commodity is cut."""
         return self._partitions
 
-    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int]:
-        """Make ``batches`` durable on all replicas in sync, then their names; return their offsets."""
+    def append(self, batches: Sequence[tuple[str, Append]]) -> Sequence[int | None]:
+        """Make ``batches`` durable on all replicas in sync, then their names; return their offsets.
+
+        That of a message which was sent again, because an acknowledgement was lost, is not told by the brokers.
+        """
         offsets = self.produce(
             [(*place_of(self.kafka_url, shard), None, batch.data, batch.headers) for shard, batch in batches]
         )
@@ -94,7 +98,7 @@ class KafkaLogs:
 
     def produce(
         self, messages: Sequence[tuple[str, int, bytes | None, bytes, Sequence[tuple[str, bytes | None]]]]
-    ) -> list[int]:
+    ) -> list[int | None]:
         """Send (topic, partition, key, value, headers), wait for all, and return their offsets."""
         library, sent = kafka(), _Sent(len(messages))
         error = ""
@@ -140,6 +144,7 @@ class KafkaLogs:
         return int(first.offset), int(end.offset)
 
     def _ends(self, place: Any, at: Any) -> Any:
+        """What brokers are asked for the first or last offset."""
         return self._admin.list_offsets({place: at}, request_timeout=PATIENCE_S)[place]
 
     def delete_below(self, topic: str, partition: int, offset: int) -> None:
@@ -156,7 +161,9 @@ class KafkaLogs:
             except library.KafkaException as error:
                 if time.monotonic() > patience:
                     raise Overloaded(f"{self.url} does not answer: {error.args[0].str()}", 5) from error
-                time.sleep(0.1)
+                time.sleep(0.2)
+                # what this client knows of leaders may be from before a broker was restarted
+                self._admin = client(library.admin.AdminClient, self.kafka_url.configuration({}))
 
     def shard(self, name: str) -> Log:
         """Return the log of one shard."""

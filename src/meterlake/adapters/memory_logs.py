@@ -76,7 +76,9 @@ class _OneOf:
         self.url = f"{logs.url}/{name}"
 
     def append(self, batches: Sequence[Append]) -> int:
-        return self._logs.append([(self._name, batch) for batch in batches])[0]
+        first = self.bounds()[1]
+        self._logs.append([(self._name, batch) for batch in batches])
+        return first
 
     def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
         first, _ = self.bounds()
