@@ -11,8 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from meterlake.adapters.registry import TRUST_S, SqlRegistry
-from meterlake.adapters.registry_database import import_all
 from meterlake.adapters.registry_keys import SqlKeys
+from meterlake.adapters.registry_layout import import_all
 from meterlake.adapters.registry_schema import METADATA
 from meterlake.errors import Conflict, Invalid, MeterlakeError, NotFound
 from meterlake.ports import Registry

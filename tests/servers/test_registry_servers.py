@@ -11,8 +11,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from meterlake.adapters.registry import TRUST_S, SqlRegistry
-from meterlake.adapters.registry_database import LAYOUT, PASSWORD, REVISION, import_all
+from meterlake.adapters.registry_database import PASSWORD
 from meterlake.adapters.registry_keys import SqlKeys
+from meterlake.adapters.registry_layout import LAYOUT, REVISION, import_all
 from meterlake.adapters.registry_people import SqlPeople
 from meterlake.adapters.registry_schema import METADATA
 from meterlake.errors import MeterlakeError, NotFound

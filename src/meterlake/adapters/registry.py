@@ -15,24 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import bindparam, select, update
 
 from meterlake.adapters import registry_series
-from meterlake.adapters.registry_database import (
-    LAYOUT,
-    check_layout,
-    engine_of,
-    layout_of,
-    lock_layout,
-    make_tables,
-    migrate,
-    missing_file,
-    reason,
-    remedy,
-    shown,
-    unlock_layout,
-)
+from meterlake.adapters.registry_database import REGISTRY, engine_of, missing_file, shown, transaction
+from meterlake.adapters.registry_layout import settled
 from meterlake.adapters.registry_schema import STATE, TABLES, fetch, fetched, put, run
 from meterlake.adapters.registry_stays import QUERY, stays
 from meterlake.errors import MeterlakeError, NotFound
@@ -46,6 +33,7 @@ from meterlake.registry import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -57,6 +45,9 @@ TRUST_S: Final = 0.1
 
 KEPT_ANSWERS: Final = 10_000
 """Answers kept in memory until the registry changes."""
+
+MANY: Final = 1000
+"""Rows of an import that change how PostgreSQL had better look for one."""
 
 
 class SqlRegistry:
@@ -83,55 +74,20 @@ class SqlRegistry:
         if not create and missing_file(self._engine):
             raise NotFound(f"{self.url}: no registry there; check the URL, or make one with `meterlake init`")
         try:
-            self.buckets = self._prepare(buckets if create else None)
+            self.buckets = settled(self._engine, url, buckets if create else None)["buckets"]
         except MeterlakeError:
             self.close()
             raise
 
-    def _prepare(self, buckets: int | None) -> int:
-        with self._reading() as connection:
-            state = layout_of(connection)
-        check_layout(state, self.url)
-        if state.get("layout", 0) < LAYOUT:
-            if buckets is None and self._engine.dialect.name != "sqlite":
-                what = "of an earlier Meterlake" if state else "no registry yet"
-                raise NotFound(f"{self.url} is {what}; run `meterlake registry migrate`")
-            state = self._settle(64 if buckets is None else buckets)
-        return state["buckets"]
-
-    def _settle(self, buckets: int) -> dict[str, int]:
-        """Make the tables, or migrate them; one process at a time."""
-        with self._reading() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.execution_options(meterlake_writes=True)
-            lock_layout(connection)
-            state = layout_of(connection)
-            if not state:
-                make_tables(connection, buckets)
-            elif state["layout"] < LAYOUT:
-                migrate(connection)
-                connection.execute(update(STATE).where(STATE.c.name == "layout").values(number=LAYOUT))
-            state = layout_of(connection)
-            connection.commit()
-            unlock_layout(connection)
-        return state
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> AbstractContextManager[Connection]:
         """One transaction that sees one state."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
-            raise MeterlakeError(f"registry {self.url}: {reason(error)}; {remedy(error)}") from error
+        return transaction(self._engine, f"registry {self.url}")
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction that is whole or absent; writers wait for each other."""
-        with self._reading() as connection:
-            connection.execution_options(meterlake_writes=True)
+        with transaction(self._engine, f"registry {self.url}", REGISTRY) as connection:
             yield connection
-            connection.commit()
         self._trusted_until = 0.0
 
     def close(self) -> None:
@@ -187,6 +143,11 @@ class SqlRegistry:
         with self._writing() as connection:
             receipts = {name: _take(connection, name, rows, now_us) for name, rows in tables.items()}
             self._changed(connection)
+            if self._engine.dialect.name == "postgresql" and any(
+                len(rows) > MANY for rows in tables.values()
+            ):
+                # Else it guesses, until it counts on its own a minute later, and reads all for one.
+                connection.exec_driver_sql(f"ANALYZE {', '.join(TABLES)}")
         return receipts
 
     # -- series ----------------------------------------------------------------------------------------
@@ -216,9 +177,9 @@ class SqlRegistry:
             return registry_series.covered(connection)
 
 
-def _standing(connection: Connection, name: str) -> pa.Table:
-    """Rows of a table as told, those that were not superseded."""
-    table, schema = TABLES[name], SHAPES[name].schema
+def _standing(connection: Connection, name: str, *more: pa.Field) -> pa.Table:
+    """Rows of a table as told, those that were not superseded; ``more`` columns last."""
+    table, schema = TABLES[name], pa.schema([*SHAPES[name].schema, *more])
     query = select(*(table.c[column] for column in schema.names)).where(table.c.superseded.is_(None))
     return fetch(connection, query, schema)
 
@@ -241,20 +202,17 @@ def _take(connection: Connection, name: str, rows: pa.Table, now_us: int) -> Tab
     """Insert the rows that say something new, and date those that they take the place of."""
     table, shape = TABLES[name], SHAPES[name]
     keys = [shape.key, "from"] if shape.dated else [shape.key]
-    held = connection.execute(select(func.count()).select_from(table)).scalar_one()
-    if not held:
-        new, changed = rows, rows.slice(0, 0)
+    if connection.execute(select(table.c.number).limit(1)).first() is None:
+        new, replaced = rows, pa.nulls(0, pa.int64())
     else:
-        standing = _standing(connection, name)
+        standing = _standing(connection, name, pa.field("number", pa.int64()))
         new = rows.take(_unlike(rows, standing, shape.schema.names))
-        changed = new.take(_like(new, standing, keys))
-    conditions: list[Any] = [table.c.superseded.is_(None)]
-    conditions += [table.c[key].is_not_distinct_from(bindparam(f"is_{key}")) for key in keys]
-    replaced = changed.select(keys).rename_columns([f"is_{key}" for key in keys])
-    replaced = replaced.append_column("until", pa.array([now_us] * len(changed), pa.int64()))
-    run(connection, update(table).where(*conditions).values(superseded=bindparam("until")), replaced)
+        replaced = standing["number"].take(_like(standing, new, keys))
+    ends = pa.table([replaced, pa.array(np.full(len(replaced), now_us))], names=["its_number", "until"])
+    its_own = table.c.number == bindparam("its_number")
+    run(connection, update(table).where(its_own).values(superseded=bindparam("until")), ends)
     put(connection, table, new.append_column("recorded", pa.array(np.full(len(new), now_us))))
-    return TableReceipt(rows=len(rows), added=len(new) - len(changed), changed=len(changed))
+    return TableReceipt(rows=len(rows), added=len(new) - len(replaced), changed=len(replaced))
 
 
 def _plain(rows: pa.Table, columns: list[str]) -> pa.Table:

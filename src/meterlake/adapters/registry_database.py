@@ -1,55 +1,92 @@
-"""The database of a registry: how it is reached, who writes when, and which layout its tables have."""
+"""The database of a registry: how it is reached, and who writes when."""
 
 from __future__ import annotations
 
 import os
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine, event, insert, inspect, select, text
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from meterlake.adapters.registry_schema import METADATA, STATE, VERSIONS
-from meterlake.errors import Conflict, Invalid
+from meterlake.adapters.registry_schema import STATE
+from meterlake.errors import Invalid, MeterlakeError, MissingExtra, Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import URL, Connection, Engine
-
-LAYOUT: Final = 2
-"""Number of the tables' layout; a registry of a later one is refused, of an earlier one it is migrated."""
-
-REVISION: Final = "0001"
-"""Newest migration."""
 
 WAIT_S: Final = 60
 """How long a writer waits for another one."""
 
+REACH_S: Final = 10
+"""How long a server may take to answer a connection."""
+
 PASSWORD: Final = "METERLAKE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a variable
-EXTRAS: Final = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
-POOL: Final = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 24, "pool_timeout": WAIT_S}
+
+DRIVERS: Final = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+"""Databases, and the way to each that was tried."""
+
+EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql"}
+
+POOL: Final = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 10, "pool_timeout": WAIT_S}
 """A connection that the server cut off is made anew before it is used."""
 
-_LOCK: Final = 7_304_265
-"""Number of the lock under which tables are made and migrated."""
+MARIADB_SESSION: Final = f"SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO', innodb_lock_wait_timeout = {WAIT_S}"
+"""What does not fit is refused, never cut, whatever the server is set to."""
+
+REGISTRY: Final = "revision"
+"""Row of `STATE` that belongs to who writes customers, places, meters or series."""
+
+PEOPLE: Final = "people"
+"""Row of `STATE` that belongs to who writes accounts, sessions or keys: nobody's sign-in waits for an import."""
+
+POSTGRES_AWAY: Final = frozenset({"53300", "57P01", "57P02", "57P03"})
+"""SQLSTATEs of a server that is full, starts or ends; those that begin with 08 are of the connection."""
+
+MARIADB_AWAY: Final = frozenset({1040, 1053, 2002, 2003, 2006, 2013})
+"""The same of MariaDB and its driver."""
+
+REMEDIES: Final = {
+    ("locked", "lock timeout", "lock wait"): "another process holds it: wait for that one to end",
+    ("full", "disk i/o"): "look at its disk",
+    ("readonly", "unable to open"): "check that its folder exists and may be written",
+    ("too long",): "MariaDB keeps ids of up to 255 characters: shorten it",
+    ("permission denied", "command denied"): "give its user the right to make and write tables",
+    ("password", "access denied"): f"set {PASSWORD}",
+}
+"""What to do about what a driver says."""
+
+_EXAMPLE: Final = (
+    "write a database URL such as sqlite:///folder/registry.db or postgresql+psycopg://user@host/name"
+)
+_SECRET: Final = re.compile(r"(?<=//)([^:/?#]*):.*@|((?:password|passwd|sslpassword)=)[^&]*", re.DOTALL)
 
 
 def address(url: str, environment: Mapping[str, str] = os.environ) -> URL:
     """Return where a database is; its password is the environment's where the URL has none.
 
     Raises:
-        Invalid: the URL is not one of a database.
+        Invalid: the URL is not one of a database that this version knows.
 
     """
     try:
         found = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise Invalid(
-            f"registry {url!r}: {reason(error)}; write a database URL such as sqlite:///folder/registry.db"
-        ) from error
+        raise Invalid(f"registry {shown(url)!r} is no URL of a database: {_EXAMPLE}") from error
+    kind, _, driver = found.drivername.partition("+")
+    kind = {"postgres": "postgresql"}.get(kind, kind)
+    known = DRIVERS.get(kind)
+    if known is None or driver not in {"", known}:
+        names = ", ".join(f"{name}+{way}" if name != "sqlite" else name for name, way in DRIVERS.items())
+        raise Invalid(f"registry {shown(url)!r}: {found.drivername} is none of {names}; {_EXAMPLE}")
+    found = found.set(drivername=f"{kind}+{known}")
     secret = environment.get(PASSWORD)
     if secret and found.username and found.password is None:
         return found.set(password=secret)
@@ -58,48 +95,42 @@ def address(url: str, environment: Mapping[str, str] = os.environ) -> URL:
 
 def shown(url: str) -> str:
     """Return a URL as it may be seen: without its password."""
-    try:
-        return make_url(url).set(password=None).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return url
+    return _SECRET.sub(lambda hit: f"{hit[1]}@" if hit[2] is None else f"{hit[2]}***", url)
 
 
 def engine_of(url: str) -> Engine:
     """Return the pool of connections of a database.
 
     Raises:
-        Invalid: the URL is not one of a database, or its driver is not installed.
+        Invalid: the URL is not one of a database.
+        MissingExtra: its driver is not installed.
 
     """
     where = address(url)
-    kind = where.get_backend_name()
-    options: dict[str, Any] = dict(POOL) if kind != "sqlite" else {}
-    if kind == "sqlite" and not _file(where):
+    kind, driver = where.get_backend_name(), where.get_driver_name()
+    options: dict[str, Any] = {}
+    if kind != "sqlite":
+        # A reader sees one state through all its queries.
+        options = POOL | {"paramstyle": "format", "isolation_level": "REPEATABLE READ"}
+        options["connect_args"] = {"connect_timeout": REACH_S}
+    elif not _file(where):
         # The one connection is the database: threads take it in turn.
         options = {"pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
-    if kind != "sqlite":
-        options |= {"paramstyle": "format", "isolation_level": "READ COMMITTED"}
+    if driver == "pymysql":
+        options["connect_args"] |= {"charset": "utf8mb4", "init_command": MARIADB_SESSION}
     try:
         engine = create_engine(where, poolclass=QueuePool, **options)
     except ImportError as error:
-        extra = EXTRAS.get(kind)
-        if extra is None:
-            raise Invalid(
-                f"registry {shown(url)!r}: {error}; write a URL such as sqlite:///folder/registry.db"
-            ) from error
-        raise Invalid(
-            f"registry {shown(url)!r} needs the extra {extra}: pip install 'meterlake[{extra}]'; "
-            "or write sqlite:///folder/registry.db"
-        ) from error
-    except (ArgumentError, SQLAlchemyError) as error:
-        raise Invalid(
-            f"registry {shown(url)!r}: {reason(error)}; write a database URL such as sqlite:///folder/registry.db"
-        ) from error
+        raise MissingExtra(f"registry {shown(url)}: {driver}", EXTRAS.get(driver, driver)) from error
+    except SQLAlchemyError as error:
+        raise Invalid(f"registry {shown(url)!r}: {reason(error)}; {_EXAMPLE}") from error
     if kind == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "begin", _begin_writing)
+    if kind == "postgresql":
+        event.listen(engine, "connect", _prepare_postgres)
     return engine
 
 
@@ -119,6 +150,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
 
 
+def _prepare_postgres(connection: Any, _: Any) -> None:
+    connection.execute(f"SET lock_timeout = '{WAIT_S}s'")
+    connection.commit()
+
+
 def _begin_sqlite(connection: Connection) -> None:
     """Lock at once where something will be written: a lock that is raised later cannot wait."""
     writes = connection.get_execution_options().get("meterlake_writes")
@@ -127,8 +163,55 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _begin_writing(connection: Connection) -> None:
     """Let writers wait for each other: one row is theirs in turn."""
-    if connection.get_execution_options().get("meterlake_writes"):
-        connection.execute(select(STATE.c.number).where(STATE.c.name == "revision").with_for_update())
+    turn = connection.get_execution_options().get("meterlake_writes")
+    if turn in {REGISTRY, PEOPLE}:
+        connection.execute(select(STATE.c.number).where(STATE.c.name == turn).with_for_update())
+
+
+@contextmanager
+def transaction(engine: Engine, where: str, writes: str | None = None) -> Iterator[Connection]:
+    """One transaction that sees one state; with ``writes`` it is whole or absent, and waits for its turn.
+
+    Raises:
+        Overloaded: the database does not answer for now; ``where`` says what it is.
+        MeterlakeError: it refuses.
+
+    """
+    try:
+        with engine.connect() as connection:
+            if writes is not None:
+                connection.execution_options(meterlake_writes=writes)
+                if engine.dialect.name == "postgresql":
+                    # In its turn a writer sees what those before it have written.
+                    connection.execution_options(isolation_level="READ COMMITTED")
+            yield connection
+            if writes is not None:
+                connection.commit()
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raise _told(error, where) from error
+
+
+def _told(error: Exception, where: str) -> MeterlakeError:
+    what = f"{where}: {reason(error)}; {remedy(error)}"
+    return Overloaded(what) if _is_away(error) else MeterlakeError(what)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the server is not there for now, or has no connection left."""
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return True
+    origin = getattr(error, "orig", None) or error
+    code = getattr(origin, "sqlstate", None)
+    if isinstance(code, str):
+        return code.startswith("08") or code in POSTGRES_AWAY
+    if type(origin).__module__.startswith("pymysql"):
+        return bool(origin.args) and origin.args[0] in MARIADB_AWAY
+    # PostgreSQL gives no code where the connection failed, the password's being wrong included.
+    told = str(error).lower()
+    return type(origin).__name__ in {"OperationalError", "ConnectionTimeout"} and (
+        type(origin).__module__.startswith("psycopg")
+        and not any(sign in told for sign in ("password", "authentication", "does not exist", "no pg_hba"))
+    )
 
 
 def reason(error: Exception) -> str:
@@ -139,71 +222,9 @@ def reason(error: Exception) -> str:
 def remedy(error: Exception) -> str:
     """Say what to do about it."""
     told = str(error).lower()
-    if "locked" in told:
-        return "another process holds it: wait for that one to end"
-    if "full" in told or "disk i/o" in told:
-        return "look at its disk"
-    if "readonly" in told or "unable to open" in told:
-        return "check that its folder exists and may be written"
-    if "password" in told or "access denied" in told:
-        return f"set {PASSWORD}"
+    for signs, what in REMEDIES.items():
+        if any(sign in told for sign in signs):
+            return what
+    if _is_away(error):
+        return "start the database, wait until it is back, or check the URL"
     return "check the URL, or make a registry with `meterlake init`"
-
-
-def layout_of(connection: Connection) -> dict[str, int]:
-    """Return the numbers of `STATE`; none where the tables are not there."""
-    if not inspect(connection).has_table(STATE.name):
-        return {}
-    return {
-        name: int(number) for name, number in connection.execute(select(STATE.c.name, STATE.c.number)).all()
-    }
-
-
-def check_layout(state: Mapping[str, int], url: str) -> None:
-    """Raise Conflict for tables of a later Meterlake."""
-    if state.get("layout", 0) > LAYOUT:
-        raise Conflict(
-            f"{shown(url)} was written by a later Meterlake: install that version or name another registry"
-        )
-
-
-def make_tables(connection: Connection, buckets: int) -> None:
-    """Make all tables of a new registry, as the migrations would."""
-    import_all()
-    METADATA.create_all(connection)
-    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
-    connection.execute(text("INSERT INTO alembic_version VALUES (:it)"), {"it": REVISION})
-    state = {"layout": LAYOUT, "buckets": buckets, "revision": 0}
-    connection.execute(insert(STATE), [{"name": name, "number": number} for name, number in state.items()])
-    connection.execute(insert(VERSIONS).values(version=0))
-
-
-def import_all() -> None:
-    """Let `METADATA` know of every table."""
-    from meterlake.adapters import registry_keys, registry_people  # noqa: F401 - their tables are meant
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the tables to the newest layout, or leave them where they have it."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def lock_layout(connection: Connection) -> None:
-    """Let one process at a time make or migrate the tables; the lock ends with the transaction or connection."""
-    match connection.dialect.name:
-        case "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        case "mysql" | "mariadb":
-            connection.execute(text(f"SELECT GET_LOCK('meterlake-{_LOCK}', {WAIT_S})"))
-
-
-def unlock_layout(connection: Connection) -> None:
-    """Give back what `lock_layout` took, where the end of the transaction does not."""
-    if connection.dialect.name in {"mysql", "mariadb"}:
-        connection.execute(text(f"SELECT RELEASE_LOCK('meterlake-{_LOCK}')"))

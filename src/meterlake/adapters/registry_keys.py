@@ -8,10 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Integer, Table, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from meterlake.adapters.registry_schema import HASH, ID, METADATA, WORDS
-from meterlake.errors import Conflict, MeterlakeError, NotFound
+from meterlake.adapters.registry_database import PEOPLE, transaction
+from meterlake.adapters.registry_schema import HASH, ID, METADATA, NUMBER, WORDS
+from meterlake.errors import Conflict, NotFound
 from meterlake.keys import ApiKey, StoredKey
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 API_KEYS: Final = Table(
     "api_keys",
     METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
     Column("id", ID, nullable=False, unique=True),
     Column("sha256", HASH, nullable=False, unique=True),
     Column("name", WORDS, nullable=False),
@@ -54,18 +55,12 @@ class SqlKeys:
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[Connection]:
         """One transaction that is whole or absent."""
-        try:
-            with self._engine.connect() as connection:
-                connection.execution_options(meterlake_writes=writes)
+        turn = PEOPLE if writes else None
+        with transaction(self._engine, "the keys in the registry", turn) as connection:
+            try:
                 yield connection
-                connection.commit()
-        except IntegrityError as error:
-            raise Conflict("this key is there already; make another one") from error
-        except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise MeterlakeError(
-                f"the keys in the registry: {why}; check that its database is there"
-            ) from error
+            except IntegrityError as error:
+                raise Conflict("this key is there already; make another one") from error
 
     def create(self, stored: StoredKey) -> None:
         """Keep a new key; Conflict where its id or its secret is taken."""

@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Index,
-    Integer,
     Table,
     delete,
     func,
@@ -19,7 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from meterlake.accounts import (
     Account,
@@ -31,8 +30,9 @@ from meterlake.accounts import (
     StoredLink,
     StoredSession,
 )
-from meterlake.adapters.registry_schema import HASH, ID, METADATA, WORDS
-from meterlake.errors import Conflict, MeterlakeError, NotFound
+from meterlake.adapters.registry_database import PEOPLE, transaction
+from meterlake.adapters.registry_schema import HASH, ID, METADATA, NUMBER, WORDS
+from meterlake.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ ACCOUNTS: Final = Table(
 HOLDS: Final = Table(
     "account_holds",
     METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
     Column("account", ID, nullable=False),
     Column("service_point", ID, nullable=False),
     Column("from_s", BigInteger),
@@ -96,7 +96,7 @@ LINKS: Final = Table(
 TRAIL: Final = Table(
     "trail",
     METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
     Column("at", BigInteger, nullable=False),
     Column("what", WORDS, nullable=False),
     Column("account", ID, nullable=False),
@@ -121,18 +121,14 @@ class SqlPeople:
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[Connection]:
         """One transaction that is whole or absent."""
-        try:
-            with self._engine.connect() as connection:
-                connection.execution_options(meterlake_writes=writes)
+        turn = PEOPLE if writes else None
+        with transaction(self._engine, "the accounts in the registry", turn) as connection:
+            try:
                 yield connection
-                connection.commit()
-        except IntegrityError as error:
-            raise Conflict("this e-mail has an account already; `meterlake users list` shows it") from error
-        except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise MeterlakeError(
-                f"the accounts in the registry: {why}; check that its database is there"
-            ) from error
+            except IntegrityError as error:
+                raise Conflict(
+                    "this e-mail has an account already; `meterlake users list` shows it"
+                ) from error
 
     # -- accounts --------------------------------------------------------------------------------------
 

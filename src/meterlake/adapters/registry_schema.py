@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     insert,
 )
 from sqlalchemy.dialects import mysql
@@ -25,21 +26,46 @@ from meterlake.registry import SHAPES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
     from sqlalchemy.sql import Executable
 
 ROWS_AT_ONCE: Final = 50_000
 """Rows that cross between Arrow and the database at once."""
 
-EXACTLY: Final = "utf8mb4_bin"
-"""How MariaDB compares texts: by their characters, as the others do."""
 
-ID: Final = Text().with_variant(String(255, collation=EXACTLY), "mysql", "mariadb")
-"""A text that is looked for: MariaDB's indexes want to know how long it may be."""
+class Exact(TypeDecorator[str]):
+    """Text that is equal only to itself, character by character, and sorts so: in every database alike.
 
-WORDS: Final = Text().with_variant(mysql.LONGTEXT(collation=EXACTLY), "mysql", "mariadb")
+    MariaDB wants to know how long one may be that is looked for (``length``); its usual rules take letters of
+    either case, and blanks at the end, as the same. PostgreSQL's usual order changes with the system's library.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        """Give a ``length`` to what is looked for."""
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the type that a database has for it."""
+        if dialect.name == "postgresql":
+            return Text(collation="C")
+        if dialect.name not in {"mysql", "mariadb"}:
+            return Text()
+        rules = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
+        return (
+            mysql.LONGTEXT(collation=rules) if self.length is None else String(self.length, collation=rules)
+        )
+
+
+ID: Final = Exact(255)
+WORDS: Final = Exact()
 BYTES: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 HASH: Final = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql", "mariadb")
+NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""What a database counts; SQLite's are as long and called otherwise."""
 
 _KINDS: Final[Mapping[pa.DataType, Any]] = {
     pa.string(): WORDS,
@@ -63,7 +89,7 @@ def _dated(name: str) -> Table:
     return Table(
         name,
         METADATA,
-        Column("number", Integer, primary_key=True, autoincrement=True),
+        Column("number", NUMBER, primary_key=True, autoincrement=True),
         *columns,
         Column("extra", WORDS),
         Column("recorded", BigInteger, nullable=False),

@@ -32,7 +32,7 @@ _STORED: Final = pa.schema(
 _NAMED: Final = union(
     select(METERS.c.meter_id).where(METERS.c.meter_id == bindparam("meter")),
     select(METERS.c.meter_id).where(METERS.c.service_point_id == bindparam("point")),
-)
+).subquery("named")
 _HERE: Final = and_(
     POINTS.c.service_point_id == METERS.c.service_point_id,
     POINTS.c.superseded.is_(None),
@@ -44,8 +44,8 @@ QUERY: Final = (
         POINTS.c["from"].label("since"),
         *(POINTS.c[name] for name in _PLACE),
     )
-    .select_from(METERS.outerjoin(POINTS, _HERE))
-    .where(METERS.c.superseded.is_(None), METERS.c.meter_id.in_(_NAMED.scalar_subquery()))
+    .select_from(_NAMED.join(METERS, METERS.c.meter_id == _NAMED.c.meter_id).outerjoin(POINTS, _HERE))
+    .where(METERS.c.superseded.is_(None))
 )
 """All stays of the meters that are, or were ever told to be at, an id, each with every row of its place."""
 

@@ -7,14 +7,16 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from meterlake.adapters.registry_schema import Exact
+
 revision = "0001"
 down_revision = None
 
-_EXACTLY = "utf8mb4_bin"
-ID = sa.Text().with_variant(sa.String(255, collation=_EXACTLY), "mysql", "mariadb")
-WORDS = sa.Text().with_variant(mysql.LONGTEXT(collation=_EXACTLY), "mysql", "mariadb")
+ID = Exact(255)
+WORDS = Exact()
 BYTES = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 HASH = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql", "mariadb")
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -37,7 +39,7 @@ def upgrade() -> None:
 def _account_holds() -> None:
     op.create_table(
         "account_holds",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("account", ID, nullable=False),
         sa.Column("service_point", ID, nullable=False),
         sa.Column("from_s", sa.BigInteger(), nullable=True),
@@ -70,7 +72,7 @@ def _accounts() -> None:
 def _api_keys() -> None:
     op.create_table(
         "api_keys",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", ID, nullable=False),
         sa.Column("sha256", HASH, nullable=False),
         sa.Column("name", WORDS, nullable=False),
@@ -101,7 +103,7 @@ def _buckets() -> None:
 def _customers() -> None:
     op.create_table(
         "customers",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("customer_id", ID, nullable=True),
         sa.Column("name", WORDS, nullable=True),
         sa.Column("email", WORDS, nullable=True),
@@ -131,7 +133,7 @@ def _links() -> None:
 def _meters() -> None:
     op.create_table(
         "meters",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("meter_id", ID, nullable=True),
         sa.Column("service_point_id", ID, nullable=True),
         sa.Column("from", sa.BigInteger(), nullable=True),
@@ -162,7 +164,7 @@ def _series() -> None:
 def _service_points() -> None:
     op.create_table(
         "service_points",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("service_point_id", ID, nullable=True),
         sa.Column("customer_id", WORDS, nullable=True),
         sa.Column("from", sa.BigInteger(), nullable=True),
@@ -214,7 +216,7 @@ def _state() -> None:
 def _trail() -> None:
     op.create_table(
         "trail",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", NUMBER, autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("what", WORDS, nullable=False),
         sa.Column("account", ID, nullable=False),
