@@ -395,18 +395,16 @@ def logs_at(url: str) -> Logs:
 
 def checkpoints_of(lake: Lake, shard: str) -> Checkpoints:
     """Return where the live side of a shard is saved: beside the lake."""
-    from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
+    from meterlake.adapters.store_checkpoints import StoreCheckpoints
 
-    folder = _local(lake, "checkpoints of shards lie in a folder so far") / "live"
-    folder.mkdir(exist_ok=True)
-    return SqliteCheckpoints(folder / f"{shard}.db")
+    return StoreCheckpoints(lake.store, shard)
 
 
 def cuts_of(lake: Lake) -> Cuts:
     """Return where processes hand over what is to be sealed: beside the lake."""
-    from meterlake.adapters.folder_cuts import FolderCuts
+    from meterlake.adapters.store_cuts import StoreCuts
 
-    return FolderCuts(Path(lake.url) / "cuts")
+    return StoreCuts(lake.store)
 
 
 def create_topics(url: str, partitions: int, replication: int) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryKept, MemoryL
 from meterlake.adapters.memory_logs import MemoryLogs
 from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
 from meterlake.adapters.sqlite_log import SqliteLog
+from meterlake.adapters.store_checkpoints import StoreCheckpoints
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.errors import Conflict, Damaged, Invalid, LogFailed, Overloaded
 from meterlake.testing.log_contract import CheckpointsContract, LogContract, batch, batches, expected
 from meterlake.testing.logs_contract import LogsContract
@@ -45,6 +47,40 @@ class TestMemoryCheckpoints(CheckpointsContract):
     @pytest.fixture
     def another(self, kept):
         return lambda: MemoryCheckpoints(kept)
+
+
+class TestStoreCheckpoints(CheckpointsContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FolderStore(tmp_path)
+
+    @pytest.fixture
+    def checkpoints(self, store):
+        return StoreCheckpoints(store, "gas-1")
+
+    @pytest.fixture
+    def another(self, store):
+        return lambda: StoreCheckpoints(store, "gas-1")
+
+    def test_what_counts_no_more_goes_in_the_end(self, store, checkpoints):
+        for number in range(40):
+            checkpoints.save({f"p{number % 5}": bytes([number]) * 200_000}, [], str(number).encode())
+        kept = store.list("live/gas-1/")
+        assert sum(one.bytes for one in kept) < 8 << 20
+        assert sum(one.name.endswith(".json") for one in kept) == 3
+        assert self.loaded(StoreCheckpoints(store, "gas-1")) == (
+            b"39", {f"p{number % 5}": bytes([number]) * 200_000 for number in range(35, 40)}
+        )  # fmt: skip
+
+    def test_a_flipped_bit_and_a_missing_object_are_found(self, store, checkpoints, tmp_path):
+        checkpoints.save({"a": b"1" * 100}, [], b"state")
+        (path,) = (tmp_path / "live" / "gas-1").glob("*.data")
+        path.write_bytes(b"1" * 50 + b"2" + b"1" * 49)
+        with pytest.raises(Damaged, match="piece a"):
+            self.loaded(StoreCheckpoints(store, "gas-1"))
+        path.unlink()
+        with pytest.raises(Damaged, match="missing"):
+            self.loaded(StoreCheckpoints(store, "gas-1"))
 
 
 class TestSqliteLog(LogContract):

@@ -14,11 +14,13 @@ import pytest
 
 from meterlake.adapters import delta_place
 from meterlake.adapters.delta import DeltaLake
+from meterlake.adapters.store_checkpoints import StoreCheckpoints
 from meterlake.adapters.store_folder import FolderStore
 from meterlake.adapters.store_s3 import S3Store
 from meterlake.app import open_lake
 from meterlake.errors import Invalid, MeterlakeError
 from meterlake.testing.lake_contract import LakeContract
+from meterlake.testing.log_contract import CheckpointsContract
 from meterlake.testing.store_contract import StoreContract
 
 numbers = itertools.count()
@@ -43,6 +45,16 @@ class TestLake(LakeContract):
     def lake(self, url, monkeypatch):
         monkeypatch.setattr(delta_place, "LOOK_S", 0)
         return DeltaLake(S3Store(url), create=True)
+
+
+class TestCheckpoints(CheckpointsContract):
+    @pytest.fixture
+    def checkpoints(self, url):
+        return StoreCheckpoints(S3Store(url), "gas-1")
+
+    @pytest.fixture
+    def another(self, url):
+        return lambda: StoreCheckpoints(S3Store(url), "gas-1")
 
 
 def meterlake(*words, **env):

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import pyarrow.compute as pc
 import pytest
 
-from meterlake.adapters.folder_cuts import FolderCuts
 from meterlake.adapters.memory import MemoryLake
 from meterlake.adapters.memory_log import MemoryCheckpoints, MemoryKept
 from meterlake.adapters.memory_logs import MemoryLogs
 from meterlake.adapters.registry import SqlRegistry
+from meterlake.adapters.store_cuts import StoreCuts
+from meterlake.adapters.store_folder import FolderStore
 from meterlake.app import Meterlake
 from meterlake.errors import Conflict, Damaged, Fenced, NotFound, Overloaded
 from meterlake.foreign import Place
@@ -243,7 +244,7 @@ def test_a_cut_comes_back_as_it_was_handed_over(world, everything):
 
 
 def test_what_is_handed_over_is_let_go_when_it_has_landed_and_committed_once_however_often(world, tmp_path):
-    cuts = FolderCuts(tmp_path / "cuts")
+    cuts = StoreCuts(FolderStore(tmp_path))
     world.send(reading(METER, 1))
     shard = world.shard(cuts=cuts)
     world.feed(shard)
@@ -267,7 +268,7 @@ def test_what_is_handed_over_is_let_go_when_it_has_landed_and_committed_once_how
 
 
 def test_a_cut_handed_over_by_one_that_was_given_up_loses_and_doubles_nothing(world, tmp_path):
-    cuts = FolderCuts(tmp_path / "cuts")
+    cuts = StoreCuts(FolderStore(tmp_path))
     world.send(reading(METER, 1))
     zombie = world.shard(cuts=cuts)
     world.feed(zombie)
