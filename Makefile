@@ -68,9 +68,11 @@ bench: $(BENCH_VENV)/.done
 docs: setup
 	@$(BIN)/python docs/generate.py --pictures
 
+LOCK := --quiet --extra all --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
 # New versions: run after changing dependencies, and commit the locks.
 lock: setup
 	@$(BIN)/python $(PIP) install uv
 	@for group in dev:requirements bench:requirements-bench; do \
-		$(BIN)/uv pip compile pyproject.toml --quiet --group $${group%%:*} --extra all --universal --python-version 3.11 \
-			--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file $${group##*:}.lock; done
+		$(BIN)/uv pip compile pyproject.toml $(LOCK) --group $${group%%:*} --output-file $${group##*:}.lock; done
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK) --constraint requirements.lock --output-file requirements-deploy.lock
