@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,12 @@ def test_what_the_parts_need_is_told_alike_everywhere():
     assert ours - own - secret <= set(config)
     page = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     assert all(name in page for name in ours), [name for name in ours if name not in page]
+
+
+def test_the_image_builds_the_wheel_with_all_that_its_builder_needs():
+    named = set(re.search(r"build = /\^\(([^)]+)\)==/", text("Dockerfile"))[1].split("|"))
+    asked = {re.match(r"[\w-]+", line)[0] for line in requires("hatchling") if "extra ==" not in line}
+    assert named >= {"hatchling", *asked} - {"tomli"}  # which Python has since 3.11
 
 
 def test_what_is_deployed_is_what_is_tested():
