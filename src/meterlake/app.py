@@ -355,7 +355,6 @@ def _one_of_many(
     from dataclasses import replace
     from functools import partial
 
-    from meterlake.adapters.archived import archived_end
     from meterlake.cluster import ClusterNode
     from meterlake.foreign import Place
     from meterlake.handover import Committer
@@ -371,7 +370,7 @@ def _one_of_many(
     live = Together(ids, settings.live)
 
     def shard(name: str) -> Shard:
-        archived = partial(archived_end, str(Path(lake.url) / "archive"), *logs.place(name))
+        archived = partial(_archived_end, lake, *logs.place(name))
         return Shard(
             name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
             Place(*logs.place(name)), None if "seal" in roles else cuts, archived if settings.archive else None,
@@ -383,6 +382,17 @@ def _one_of_many(
         make=shard if "live" in roles else None,
         committer=Committer(lake, known, cuts) if "seal" in roles else None,
     )  # fmt: skip
+
+
+def _archived_end(lake: Lake, topic: str, partition: int) -> int:
+    """Return the offset after the last message of a partition that the archive beside ``lake`` holds; 0 for none."""
+    from meterlake.adapters.archived import archived_end
+    from meterlake.adapters.store_folder import FolderStore
+    from meterlake.adapters.store_s3 import S3Store
+
+    store = lake.store
+    assert isinstance(store, FolderStore | S3Store), "a lake in memory has no archive"
+    return archived_end(store, topic, partition)
 
 
 def logs_at(url: str) -> Logs:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from meterlake.adapters.delta_place import Place
+from meterlake.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from meterlake.adapters.store_folder import FolderStore
+    from meterlake.adapters.store_s3 import S3Store
+
+TABLE: Final = "archive"
 
 
 def archive_app(topic: str, partition: int) -> str:
     """Application whose transaction is the offset after the last message of a partition that the archive holds."""
-    return f"archive:{topic}-{partition}"
+    return f"{TABLE}:{topic}-{partition}"
 
 
-def archived_end(uri: str, topic: str, partition: int, options: Mapping[str, str] | None = None) -> int:
-    """Return the offset after the last message of a partition that the archive at ``uri`` holds; 0 for none."""
+def archived_end(store: FolderStore | S3Store, topic: str, partition: int) -> int:
+    """Return the offset after the last message of a partition that the archive in ``store`` holds; 0 for none."""
     try:
-        table = DeltaTable(uri, storage_options=dict(options or {}))
-    except TableNotFoundError:
+        table = Place(store).open(TABLE)
+    except NotFound:
         return 0
     return table.transaction_version(archive_app(topic, partition)) or 0

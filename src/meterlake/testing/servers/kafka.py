@@ -119,7 +119,9 @@ def kafka(brokers: int = 3) -> Iterator[KafkaServers]:
     """Run a cluster of brokers that answers."""
     with home("kafka") as folder:
         ports = [(free_port(), free_port()) for _ in range(brokers)]
-        cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # a dash would begin an option
+        cluster = (
+            "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        )  # a dash would begin an option
         made = []
         for number in range(brokers):
             own = folder / f"broker-{number + 1}"
