@@ -1,7 +1,8 @@
 """Checkpoints of a live state in a store: what a save changed as one object, and a manifest that says what counts.
 
 A manifest's name is the number of its save, and is taken once: of two processes that save the same state, the store
-lets one through, and the other knows that it works on this no more.
+lets one through, and the other knows that it works on this no more. The newest manifest always stays, so one that
+is so far behind that its number is free again sees that there are later ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from meterlake.errors import Conflict, Damaged, Fenced
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from meterlake.ports import Checkpoints, Store
+    from meterlake.ports import Checkpoints, Kept, Store
 
 FOLDER: Final = "live"
 KEPT: Final = 3
@@ -75,9 +76,14 @@ class StoreCheckpoints:
             self._store.write(self._manifest(self._number + 1), json.dumps(manifest).encode(), new=True)
         except Conflict as error:
             raise Fenced(f"{self.url}: another process has saved since: it works on this now") from error
+        kept = self._store.list(f"{self._folder}/")
+        if any(one.name.endswith(".json") and one.name > self._manifest(self._number + 1) for one in kept):
+            # the one that works on this now was so far ahead that it had dropped the save of our number
+            self._store.delete(self._manifest(self._number + 1))
+            raise Fenced(f"{self.url}: another process has saved since: it works on this now")
         self._number, self._pieces, self._sizes = self._number + 1, left, manifest["sizes"]  # type: ignore[assignment]
         self._used.append(set(self._sizes))
-        self._sweep()
+        self._sweep(kept)
 
     def _put(self, pieces: Mapping[str, bytes]) -> dict[str, _Piece]:
         if not pieces:
@@ -97,7 +103,7 @@ class StoreCheckpoints:
     def _manifest(self, number: int) -> str:
         return f"{self._folder}/{number:012d}.json"
 
-    def _sweep(self) -> None:
+    def _sweep(self, held: Sequence[Kept]) -> None:
         """Delete what only older saves named, and objects of attempts that were given up a day ago.
 
         Nothing else: another process may just be writing the object of its first save.
@@ -106,7 +112,7 @@ class StoreCheckpoints:
         named = set().union(*self._used)
         over = set().union(*before) - named
         border = time.time() - ABANDONED_S
-        for kept in self._store.list(f"{self._folder}/"):
+        for kept in held:
             old = kept.name.endswith(".json") and kept.name <= self._manifest(self._number - KEPT)
             lost = kept.name.endswith(".data") and kept.name not in named and kept.modified_s < border
             if old or lost or kept.name in over:

@@ -188,3 +188,18 @@ class CheckpointsContract:
         other.save({}, ["a"], b"fourth")
         assert self.loaded(checkpoints) == (b"fourth", {"b": b"3"})
         other.close()
+
+    def test_a_writer_that_is_far_behind_is_told_too(
+        self, checkpoints: Checkpoints, another: Callable[[], Checkpoints]
+    ) -> None:
+        """However often the other has saved meanwhile; and what that saved stays."""
+        checkpoints.save({"a": b"0"}, [], b"0")
+        other = another()
+        self.loaded(other)
+        for number in range(1, 12):
+            other.save({"a": b"%d" % number}, [], b"%d" % number)
+            with pytest.raises(Fenced):
+                checkpoints.save({"a": b"wrong"}, [], b"wrong")
+        assert self.loaded(another()) == (b"11", {"a": b"11"})
+        other.save({"a": b"12"}, [], b"12")
+        other.close()
