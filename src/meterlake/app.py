@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from meterlake.bridge.run import Bridge
     from meterlake.check import CheckReport
     from meterlake.cluster import ClusterNode
     from meterlake.compact import CompactReceipt
@@ -431,3 +432,22 @@ def list_topics(url: str) -> list[dict[str, Any]]:
     from meterlake.adapters.kafka_topics import topics
 
     return [topic.to_json() for topic in topics(KafkaUrl.parse(url))]
+
+
+def open_bridge(url: str, to: str, key: str, map_file: Path, state: Path | None, batch: int) -> Bridge:
+    """Open the MQTT broker at ``url`` to be carried to the server at ``to``, as the settings in ``map_file`` say.
+
+    ``state`` is where moments of arrival are kept, where messages are dated by them; else a file beside the settings.
+    """
+    from meterlake.adapters.http_readings import HttpReadings
+    from meterlake.adapters.mqtt import MqttSession
+    from meterlake.bridge.map_file import read_map
+    from meterlake.bridge.moments import Moments
+    from meterlake.bridge.run import Bridge
+
+    settings = read_map(map_file)
+    moments = Moments(state or map_file.with_suffix(".state")) if settings.dated_by_arrival else None
+    receiver = HttpReadings(to, key)
+    filters = list(dict.fromkeys(topic.pattern.filter for topic in settings.topics))
+    source = MqttSession(url, settings.client, filters, ahead=2 * batch, keep_s=settings.keep_s)
+    return Bridge(source, receiver, settings, moments, batch)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from meterlake.cli.options import Output, check_form, show
+from meterlake.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from meterlake.simulate.playing import Played
     from meterlake.simulate.sender import Tally
@@ -90,14 +91,7 @@ def stream(  # noqa: PLR0913 - the options of the command
     profile and seed, then meterlake registry import OUT/registry.
     """
     check_form(output)
-    from meterlake.errors import Invalid
-
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key:
-        raise Invalid(
-            f"no API key: put one into the environment as {KEY_VARIABLE}; "
-            "`meterlake keys create NAME --scope ingest` makes it"
-        )
+    key = key_of(os.environ)
     from pathlib import Path
 
     from meterlake.intervals import parse_interval
@@ -120,6 +114,17 @@ def stream(  # noqa: PLR0913 - the options of the command
     _show(played, output)
     if played.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def key_of(environment: Mapping[str, str]) -> str:
+    """Return the API key of whoever sends; Invalid where the environment has none."""
+    key = environment.get(KEY_VARIABLE, "").strip()
+    if not key:
+        raise Invalid(
+            f"no API key: put one into the environment as {KEY_VARIABLE}; "
+            "`meterlake keys create NAME --scope ingest` makes it"
+        )
+    return key
 
 
 def _line() -> Callable[[Tally, int | None], None]:

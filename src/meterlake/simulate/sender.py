@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from meterlake.errors import Denied, Invalid, MeterlakeError, TooLarge
+from meterlake.errors import Invalid, MeterlakeError
+from meterlake.server_answers import AGAIN, OK, READINGS, problem, refusal, retry_after_s
 
 if TYPE_CHECKING:
     import httpx
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     from meterlake.simulate.bodies import Bodies
     from meterlake.simulate.stream import Burst
 
-PATH: Final = "/v1/readings"
-_AGAIN: Final = (429, 502, 503, 504)
-"""Answers after which the same batch is sent again."""
-_OK: Final = 200
+SMALLER: Final = "send smaller batches with --batch"
 _TIMEOUT_S: Final = 60.0
 _CONNECT_S: Final = 5.0
 _BACKOFF_S: Final = (0.1, 10.0)
@@ -189,17 +187,17 @@ class Sender:
         while True:
             asked_s, trouble = 0.0, ""
             try:
-                answer = client.post(self._url + PATH, content=body, headers=headers)
+                answer = client.post(self._url + READINGS, content=body, headers=headers)
             except httpx.TransportError as error:
                 trouble = f"{type(error).__name__}: {error}"
             else:
-                if answer.status_code == _OK:
+                if answer.status_code == OK:
                     with self._lock:
                         self.tally.take(answer.json(), len(burst), time.monotonic() - begin)
                     return
-                if answer.status_code not in _AGAIN:
-                    raise _refusal(answer)
-                asked_s, trouble = _retry_after_s(answer), f"{answer.status_code} {_problem(answer)}"
+                if answer.status_code not in AGAIN:
+                    raise refusal(answer, SMALLER)
+                asked_s, trouble = retry_after_s(answer), f"{answer.status_code} {problem(answer)}"
             if self._stop.is_set():
                 return
             with self._lock:
@@ -208,31 +206,3 @@ class Sender:
             least, most = _BACKOFF_S
             self._stop.wait(asked_s + random.uniform(0.5, 1.0) * min(most, least * 2 ** min(attempt, 10)))
             attempt += 1
-
-
-def _retry_after_s(answer: httpx.Response) -> float:
-    """Seconds that the server asks to wait; 0 where it says nothing that is a number."""
-    said = answer.headers.get("Retry-After", "")
-    return float(said) if said.isascii() and said.isdigit() else 0.0
-
-
-def _problem(answer: httpx.Response) -> str:
-    """Say what the problem document says, else the beginning of the answer."""
-    try:
-        told = answer.json()
-        parts = [str(told[name]) for name in ("title", "detail", "remedy") if told.get(name)]
-    except (ValueError, TypeError, AttributeError, KeyError):
-        parts = []
-    return "; ".join(parts) or answer.text[:200]
-
-
-def _refusal(answer: httpx.Response) -> MeterlakeError:
-    """Return what to raise when a batch can never be taken."""
-    text = f"the server answered {answer.status_code}: {_problem(answer)}"
-    match answer.status_code:
-        case 401 | 403:
-            return Denied(text, known=answer.status_code == 403)
-        case 413:
-            return TooLarge(f"{text}; send smaller batches with --batch")
-        case _:
-            return Invalid(text)
