@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from meterlake.adapters.registry_schema import BUCKETS, SERIES, VERSIONS
 from meterlake.partition import partition_of
@@ -34,6 +34,12 @@ PARTS: Final = 256
 
 PARTS_AT_ONCE: Final = 32
 """Parts that are changed together, which bounds memory."""
+
+PIECE: Final = 2 << 20
+"""Bytes of a part, before they are packed, that one row of the table takes: MariaDB refuses rows of 16 MB.
+
+Piece ``k`` of part ``p`` is the row ``p + k * PARTS``.
+"""
 
 ASKED_SINGLY: Final = 500
 """Parts of up to so many meters are found in plain Python, of more by the compiled hash."""
@@ -141,14 +147,20 @@ def _parts_of(meter_ids: pa.Array) -> npt.NDArray[np.int64]:
 def _parts(connection: Connection, parts: list[int] | None) -> pa.Table:
     query = select(SERIES.c.content).order_by(SERIES.c.part)
     if parts is not None:
-        query = query.where(SERIES.c.part.in_(parts))
+        query = query.where(SERIES.c.part.in_(_pieces(connection, parts)))
     held = [pa.ipc.open_stream(content).read_all() for content in connection.execute(query).scalars()]
     return pa.concat_tables([SERIES_STATE.empty_table(), *held])
 
 
+def _pieces(connection: Connection, parts: list[int]) -> list[int]:
+    """Rows of the table where the pieces of ``parts`` are."""
+    last = connection.execute(select(func.max(SERIES.c.part))).scalar() or 0
+    return [part + first for first in range(0, last + 1, PARTS) for part in parts]
+
+
 def _write(connection: Connection, rows: pa.Table, parts: list[int]) -> None:
     """Put ``rows`` in the place of all that ``parts`` held."""
-    connection.execute(delete(SERIES).where(SERIES.c.part.in_(parts)))
+    connection.execute(delete(SERIES).where(SERIES.c.part.in_(_pieces(connection, parts))))
     contents = list(_packed(rows))
     if contents:
         connection.execute(insert(SERIES), contents)
@@ -159,12 +171,20 @@ def _packed(rows: pa.Table) -> Iterator[dict[str, Any]]:
     order = np.argsort(part, kind="stable")
     borders = np.flatnonzero(np.diff(part[order], prepend=-1, append=PARTS))
     rows = rows.take(pa.array(order)).combine_chunks()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
     for low, high in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, SERIES_STATE, options=options) as writer:
-            writer.write_table(rows.slice(low, high - low))
-        yield {"part": int(part[order[low]]), "content": sink.getvalue().to_pybytes()}
+        own = rows.slice(low, high - low)
+        step = max(1, PIECE * len(own) // max(1, own.nbytes))
+        for piece, at in enumerate(range(0, len(own), step)):
+            yield {"part": int(part[order[low]]) + piece * PARTS, "content": _bytes(own.slice(at, step))}
+
+
+def _bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, SERIES_STATE, options=options) as writer:
+        writer.write_table(rows)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
 
 
 def covered(connection: Connection) -> int:

@@ -79,6 +79,39 @@ class RegistryContract:
         registry.import_tables({"customers": rows("customers", customer)})
         assert registry.table("customers").to_pylist() == [{**customer, "locale": None}]
 
+    def test_ids_differ_by_case_accents_and_blanks(self, registry: Registry) -> None:
+        """What is told of one is not told of another."""
+        ids = ["Ä1", "ä1", "a1", "A1", "a1 ", "ａ1", "a\u03081", "a1\\", "a'1", "%s", "🏠"]
+        told = [(id_, f"P{id_}", "2024-01-01", None) for id_ in ids]
+        registry.import_tables({"meters": meters(*told)})
+        registry.import_tables({"meters": meters(("a1", "P2", "2024-01-01", None))})
+        for id_, place, start, end in told:
+            stay = (id_, "P2" if id_ == "a1" else place, start, end)
+            assert spans(registry.installations(id_)) == [stay]
+
+    def test_figures_read_back_to_the_last_digit(self, registry: Registry) -> None:
+        """Else telling them again would be a change."""
+        places = [(51.50740000000001, -0.1 - 2**-56), (1 / 3, 100 / 3), (5e-324, -179.99999999999997)]
+        told = {
+            "service_points": rows("service_points", *(
+                {"service_point_id": f"P{n}", "latitude": a, "longitude": b} for n, (a, b) in enumerate(places)
+            ))
+        }  # fmt: skip
+        registry.import_tables(told)
+        held = registry.table("service_points").sort_by("service_point_id").to_pylist()
+        assert [(row["latitude"], row["longitude"]) for row in held] == places
+        assert registry.import_tables(told)["service_points"].changed == 0
+
+    def test_many_changed_rows_change_and_no_others(self, registry: Registry) -> None:
+        """Some of thousands, with and without a beginning."""
+        told = [(f"m{n}", f"P{n}", "2024-01-01" if n % 2 else None, None) for n in range(3000)]
+        registry.import_tables({"meters": meters(*told)})
+        later = [(m, "P", start, end) for m, _, start, end in told[500:1500]]
+        receipt = registry.import_tables({"meters": meters(*later)})["meters"]
+        assert (receipt.added, receipt.changed) == (0, 1000)
+        held = {row["meter_id"]: row["service_point_id"] for row in registry.table("meters").to_pylist()}
+        assert held == {m: p for m, p, *_ in told} | {m: "P" for m, *_ in later}
+
     def test_telling_the_same_again_changes_nothing(self, registry: Registry) -> None:
         """An import is idempotent, empty cells included."""
         told = {"meters": meters(("m1", "P1", "2024-01-01", None), ("m2", None, None, None))}
@@ -214,6 +247,16 @@ class RegistryContract:
             places.setdefault(row["bucket"], []).append(row["row"])
         assert sum(map(len, places.values())) == 2100
         assert all(sorted(given) == list(range(len(given))) for given in places.values())
+
+    def test_series_that_fill_more_than_a_piece_are_kept_whole(self, registry: Registry) -> None:
+        """And shrink and grow as they are told."""
+        long = [(f"{n:04}{'m' * 240}", n, n, 1) for n in range(2000)]
+        registry.update_series(gained(*long), 1)
+        registry.update_series(gained(*long[:1000], ("short", 0, 0, 1)), 2)
+        held = {row["meter_id"]: row["filled"] for row in registry.series().to_pylist()}
+        assert held == {m: 1 + (n < 1000) for n, (m, *_) in enumerate(long)} | {"short": 1}
+        some = registry.series(pa.array([long[7][0], long[1999][0]]))
+        assert sorted(some["filled"].to_pylist()) == [1, 2]
 
     def test_series_of_some_meters_are_theirs_alone(self, registry: Registry) -> None:
         """Unknown ones are simply absent."""
