@@ -30,6 +30,7 @@ class File:
     """A registry in a file, which no server can lose."""
 
     def __init__(self, folder: str) -> None:
+        """Keep it in ``folder``."""
         self.folder = Path(folder)
 
     def database(self) -> str:

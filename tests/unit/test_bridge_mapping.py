@@ -173,9 +173,9 @@ set = {{ meter = "{{site}}-{{unit_id}}", unit = "Wh" }}
 """)
     for_ms = {"iso": iso, "epoch_s": int, "epoch_ms": lambda s: s * 1000}[time]
     rows, expected = [], []
-    for _, channel, seconds, number, amount in readings:
+    for _, told, seconds, number, amount in readings:
         start, wh = START + number * seconds, amount // 1000
-        channel = "electricity.export" if channel.startswith(("gas", "water")) else channel
+        channel = "electricity.export" if told.startswith(("gas", "water")) else told
         rows.append({"at": for_ms(start + ends * seconds), "energy": [wh], "kind": channel, "len": seconds})
         expected.append(("s-u", channel, start, seconds, wh * 1000))
     found = carried(maps, "site-s/u", json.dumps({"data": {"rows": rows}}).encode())
