@@ -69,7 +69,7 @@ def _row(param: Any) -> str:
         "required"
         if param.required
         else ""
-        if param.is_flag or param.default in {None, ""}
+        if getattr(param, "is_flag", False) or param.default in {None, ""}
         else f"`{param.default}`"
     )
     return _cells(f"`{name}`", param.help, default)
