@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -39,12 +40,12 @@ def skip_without(*names):
             pytest.skip(reason)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def told():
     return {name: secrets.token_hex(12) for name in NEEDED} | {"KAFKA_CLUSTER_ID": "d6028daa11ff4762b11ecA"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def services(told):
     return compose(told)["services"]
 
@@ -66,7 +67,7 @@ def here(value, addresses):
     return value
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def brokers(services):
     """Three brokers with the file's settings, put into place by the entry class of the image; their addresses."""
     skip_without("kafka")
@@ -107,13 +108,93 @@ def test_brokers_take_the_settings_ask_for_the_password_and_keep_three_copies(br
     for name, value in roles.items():
         if name.startswith("METERLAKE_KAFKA_"):
             clean.setenv(name, value)
-    url = KafkaUrl.parse(here(roles["METERLAKE_LOG"], brokers))
+    url = KafkaUrl.parse(here(roles["METERLAKE_LOG"], brokers) + "-tried")
     made = []
     wait(lambda: made.extend(create(url, 4, 3)) or True)
     assert {topic.to_json()["replication"] for topic in made} == {3}
     clean.setenv("METERLAKE_KAFKA_SASL_PASSWORD", "wrong")
     with pytest.raises(MeterlakeError):
         create(url, 4, 3)
+
+
+def meterlake(environment, *words):
+    """What a command of ours printed."""
+    command = [sys.executable, *(words if words[0].endswith(".py") else ("-m", "meterlake", *words))]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def stands_in(s3, redis, postgres, clean):
+    """What of a role's environment names servers that are others here."""
+    registry, _, rest = postgres.database().partition(f":{postgres.password}@")
+    return s3.env | redis.env | {
+        "METERLAKE_REGISTRY": f"{registry}@{rest}", "METERLAKE_REGISTRY_PASSWORD": postgres.password,
+        "METERLAKE_ENGINE": "local", "METERLAKE_LIVE": redis.url, "METERLAKE_GRACE": "1s", "METERLAKE_FLUSH": "1s",
+    }  # fmt: skip
+
+
+READINGS = [
+    {"meter": f"d{n}", "channel": "electricity.import", "start": f"2026-01-01T{n:02d}:00:00Z", "seconds": 3600, "value": n, "unit": "kWh"}
+    for n in range(24)
+]  # fmt: skip
+
+
+def asked(url, key=None, body=None):
+    """Status and JSON of a request."""
+    head = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, head), timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None
+
+
+@pytest.mark.xdist_group("kafka")
+@pytest.mark.timeout(600)
+def test_every_role_does_its_work_with_what_it_is_told(brokers, services, stands_in, tmp_path):
+    ports = {role: free_port() for role in ("ingest", "live", "seal", "web", "batch")}
+
+    def told(name):
+        parts = {key: here(value, brokers) for key, value in services[name]["environment"].items()}
+        return {**os.environ, **parts, **stands_in}
+
+    for _ in range(2):
+        meterlake(told("setup"), str(DEPLOY / "setup.py"))
+    made = meterlake(told("web"), "keys", "create", "test", "--scope", "ingest,read,operate", "-o", "json")
+    key = json.loads(made)["key"]
+    running = {}
+    try:
+        for role, port in ports.items():
+            words = [word for word in services[role]["command"][1:] if word not in {"--port", "8080"}]
+            words = [here(word, {"0.0.0.0": "127.0.0.1"}) for word in words]
+            command = [sys.executable, "-m", "meterlake", *words, "--port", str(port)]
+            running[role] = start(command, tmp_path / f"{role}.log", env=told(role), cwd=tmp_path)
+        for role, port in ports.items():
+            ready = lambda port=port: asked(f"http://127.0.0.1:{port}/readyz")[0] == 200  # noqa: E731
+            wait(ready, running[role], tmp_path / f"{role}.log")
+        sent = f"http://127.0.0.1:{ports['ingest']}/v1/readings"
+        status, receipt = asked(sent, key, READINGS)
+        assert (status, receipt["accepted"]) == (200, len(READINGS))
+        assert asked(sent, key, READINGS)[1]["replayed"]
+
+        def answered():
+            url = f"http://127.0.0.1:{ports['web']}/v1/meters/d7/history?from=2026-01-01&to=2026-01-02"
+            values = asked(url, key)[1]["values"]
+            return [value["value"] for value in values if value["value"] is not None] == [7]
+
+        wait(answered)
+        for process in running.values():
+            process.terminate()
+        assert {role: process.wait(processes.END_S) for role, process in running.items()} == dict.fromkeys(
+            running, 0
+        )
+    finally:
+        for process in running.values():
+            processes.kill(process)
 
 
 def test_redis_takes_the_command_and_asks_for_the_password(services, told, tmp_path):
