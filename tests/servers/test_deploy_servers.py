@@ -248,6 +248,7 @@ def test_the_store_takes_the_command_and_gets_its_bucket_once(services, tmp_path
         stop(process)
 
 
+JOB_S = 200  # a session, an executor and two Python workers, on processors that others use too
 JOB = """
 import sys
 from pyspark.sql import SparkSession
@@ -258,6 +259,7 @@ session.stop()
 
 
 @pytest.mark.xdist_group("spark")
+@pytest.mark.timeout(600)
 def test_spark_takes_the_commands_and_works_only_for_who_knows_the_secret(services, told, tmp_path):
     skip_without("spark")
     import pyspark
@@ -265,6 +267,7 @@ def test_spark_takes_the_commands_and_works_only_for_who_knows_the_secret(servic
     root = Path(pyspark.__file__).parent
     (tmp_path / "conf").mkdir()
     shutil.copy(DEPLOY / "spark-defaults.conf", tmp_path / "conf")
+    started = []
     ports = {name: free_port() for name in ("master", "master-ui", "worker-ui")}
     names = {"spark-master:7077": f"127.0.0.1:{ports['master']}", "/tmp/work": str(tmp_path / "work")}
     environment = {
@@ -277,7 +280,8 @@ def test_spark_takes_the_commands_and_works_only_for_who_knows_the_secret(servic
         swap = {"spark-master": "127.0.0.1", "7077": str(ports["master"]), "8081": str(ports[ui]), "3g": "1g"}
         command = [str(root / "bin" / command[0]), *(swap.get(word, word) for word in command[1:])]
         own = {key: value for key, value in services[name]["environment"].items() if "SPARK" in key}
-        return start(command, tmp_path / f"{name}.log", env=environment | own, cwd=tmp_path)
+        started.append(start(command, tmp_path / f"{name}.log", env=environment | own, cwd=tmp_path))
+        return started[-1]
 
     def workers():
         with urllib.request.urlopen(f"http://127.0.0.1:{ports['master-ui']}/json/", timeout=5) as answer:
@@ -286,25 +290,24 @@ def test_spark_takes_the_commands_and_works_only_for_who_knows_the_secret(servic
     def job(secret, name):
         asked = [sys.executable, "-c", JOB, f"spark://127.0.0.1:{ports['master']}"]
         own = environment | {"_SPARK_AUTH_SECRET": secret}
-        return start(asked, tmp_path / name, env=own, cwd=tmp_path)
+        started.append(start(asked, tmp_path / name, env=own, cwd=tmp_path))
+        return started[-1]
 
     master = spark("spark-master", "master-ui")
-    worker = None
     try:
         wait(lambda: answers(ports["master"]), master, tmp_path / "spark-master.log")
         worker = spark("spark-worker", "worker-ui")
         wait(workers, worker, tmp_path / "spark-worker.log")
         done = job(told["SPARK_SECRET"], "right.log")
-        done.wait(processes.READY_S)
+        done.wait(JOB_S)
         assert "\n285\n" in f"\n{(tmp_path / 'right.log').read_text()}"
         refused = job("wrong", "wrong.log")
         wait(lambda: "Failed to connect to master" in (tmp_path / "wrong.log").read_text(), refused)
         stop(refused)
         assert (tmp_path / "spark-master.log").read_text().count("Registered app") == 1
     finally:
-        for process in (worker, master):
-            if process is not None:
-                stop(process)
+        for process in reversed(started):
+            stop(process)
 
 
 def test_the_example_of_settings_is_what_compose_asks_for(services):
