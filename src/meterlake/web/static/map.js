@@ -1,9 +1,10 @@
 // Consumption by cell: a map and the same as a list, hour by hour, closer and closer down to the meters.
 // @ts-check
-import { ask } from "./ask.js";
+import { address, ask } from "./ask.js";
 import { plotly, token } from "./chart.js";
 import { number, short } from "./format.js";
 import { boundsOf, featureOf, viewOf } from "./geocells.js";
+import { roving } from "./map-keys.js";
 import { widget } from "./widget.js";
 
 const page = /** @type {HTMLElement} */ (document.querySelector(".map-page"));
@@ -68,13 +69,30 @@ function together(cells, digits) {
   return [...sums].map(([region, value]) => ({ region, value })).sort((a, b) => b.value - a.value);
 }
 
-/** @param {string} region */
-function closer(region) {
-  state.prefix = region;
-  state.digits = Math.min(region.length + 1, CLOSEST);
-  by("wider").disabled = false;
+/** Look closer at a cell, or with none at all of them. @param {string} region @param {boolean} [keyboard] */
+function closer(region, keyboard = false) {
+  within(region);
+  follows = keyboard;
+  history.pushState(null, "", here());
   show();
 }
+
+/** @param {string} region */
+function within(region) {
+  const known = /^[0-9b-hjkmnp-z]{1,7}$/.test(region) ? region : "";
+  Object.assign(state, { prefix: known, digits: known ? Math.min(known.length + 1, CLOSEST) : FIRST });
+  by("wider").disabled = !known;
+  by("map-title").textContent = known ? `Consumption by cell in ${known}` : "Consumption by cell";
+}
+
+/** Address of what is shown. */
+function here() {
+  const hour = state.hour < 0 ? "" : state.hour;
+  return address(location.pathname, { day: by("day").value, channel: by("channel").value, hour, region: state.prefix });
+}
+
+/** Whether the keyboard goes on in the map that is drawn next. */
+let follows = false;
 
 const SCALE = ["#e7f1fa", "#a9cfe9", "#5fa5d3", "#2a78b5", "#0b4a80"];
 
@@ -106,9 +124,9 @@ function drawPlain(body, found) {
   svg.setAttribute("viewBox", `-10 -10 ${(east - west) * narrow * unit + 20} ${(north - south) * unit + 20}`);
   svg.setAttribute("class", "map-svg");
   svg.setAttribute("role", "group");
-  svg.setAttribute("aria-label", `Map of ${found.cells.length} cells; the list beside it says the same`);
+  svg.setAttribute("aria-label", `Map of ${found.cells.length} cells, from one to the other with the arrow keys; the list beside it says the same`);
   const scale = colours();
-  found.cells.forEach((cell, at) => {
+  const placed = found.cells.map((cell, at) => {
     const { south: low, west: left, north: high, east: right } = bounds[at];
     const shape = document.createElementNS(SVG, "rect");
     const step = most > 0 ? Math.min(scale.length - 1, Math.floor((Math.max(cell.value, 0) / most) * scale.length)) : 0;
@@ -117,18 +135,17 @@ function drawPlain(body, found) {
     for (const [name, value] of Object.entries(sizes)) shape.setAttribute(name, String(value));
     shape.setAttribute("fill", scale[step]);
     shape.setAttribute("role", "button");
-    shape.setAttribute("tabindex", "0");
     shape.setAttribute("aria-label", said);
     const title = document.createElementNS(SVG, "title");
     title.textContent = said;
     shape.append(title);
-    shape.addEventListener("click", () => closer(cell.region));
-    shape.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") closer(cell.region);
-    });
     svg.append(shape);
+    return { shape, x: sizes.x + sizes.width / 2, y: sizes.y + sizes.height / 2 };
   });
+  roving(placed, (at, keyboard) => closer(found.cells[at].region, keyboard));
   body.replaceChildren(svg, legend(most, found.unit, scale));
+  if (follows) placed[0]?.shape.focus();
+  follows = false;
 }
 
 /** @param {number} most @param {string} unit @param {string[]} scale */
@@ -210,7 +227,14 @@ async function meters(body) {
   const { south, west, north, east } = boundsOf(state.prefix);
   const middle = [(south + north) / 2, (west + east) / 2];
   const radius = Math.ceil(Math.hypot((north - south) * 55_660, (east - west) * 55_660 * Math.cos((middle[0] * Math.PI) / 180)) + 1);
-  const found = await ask("/v1/meters", { near: middle.join(","), radius_m: radius, channel: by("channel").value, limit: METERS });
+  const params = { near: middle.join(","), radius_m: radius, channel: by("channel").value, limit: METERS };
+  const key = JSON.stringify(params);
+  if (!asked.has(key)) {
+    const answer = ask("/v1/meters", params);
+    answer.catch(() => asked.delete(key));
+    asked.set(key, answer);
+  }
+  const found = await asked.get(key);
   const inside = found.items.filter((/** @type {any} */ one) => (one.geohash ?? "").startsWith(state.prefix));
   const title = document.createElement("h3");
   title.textContent = `Meters in ${state.prefix}`;
@@ -227,10 +251,14 @@ async function meters(body) {
   body.append(title, items);
 }
 
-const wanted = new URLSearchParams(location.search).get("region") ?? "";
-if (/^[0-9b-hjkmnp-z]{1,7}$/.test(wanted)) {
-  Object.assign(state, { prefix: wanted, digits: Math.min(wanted.length + 1, CLOSEST) });
-  by("wider").disabled = false;
+/** Show what the address of the page says. */
+function arrive() {
+  const told = new URLSearchParams(location.search);
+  const [channel, hour] = [told.get("channel") ?? "", Number(told.get("hour") || -1)];
+  if ([...by("channel").options].some((one) => one.value === channel)) by("channel").value = channel;
+  by("hour").value = String(Number.isInteger(hour) ? hour : -1);
+  state.hour = Number(by("hour").value);
+  within(told.get("region") ?? "");
 }
 
 const options = {
@@ -258,12 +286,17 @@ by("hour").addEventListener("input", () => {
   state.hour = Math.min(Number(by("hour").value), HOURS - 1);
   show();
 });
-by("channel").addEventListener("change", show);
-by("day").addEventListener("change", () => by("day").form.submit());
-by("wider").addEventListener("click", () => {
-  Object.assign(state, { prefix: "", digits: FIRST });
-  by("wider").disabled = true;
+by("hour").addEventListener("change", () => history.replaceState(null, "", here()));
+by("channel").addEventListener("change", () => {
+  history.replaceState(null, "", here());
+  show();
+});
+by("day").addEventListener("change", () => location.assign(here()));
+by("wider").addEventListener("click", () => closer(""));
+window.addEventListener("popstate", () => {
+  arrive();
   show();
 });
 document.addEventListener("themechange", show);
+arrive();
 show();

@@ -1,6 +1,6 @@
 // The page of a meter: its readings with their quality, also as they were, and how it stands now.
 // @ts-check
-import { ask } from "./ask.js";
+import { address, ask } from "./ask.js";
 import { chart, token } from "./chart.js";
 import { follow } from "./follow.js";
 import { moment, number, wall } from "./format.js";
@@ -14,12 +14,12 @@ const path = `/v1/meters/${encodeURIComponent(meter ?? "")}`;
 const COLOURS = /** @type {Record<string, string>} */ ({ estimated: "--estimated", projected: "--estimated", edited: "--warn", derived: "--warn" });
 const ROWS = 2000;
 
+const params = () => ({ from: begin, to: end, channel: find("channel").value, zone: "UTC", gaps: "keep", as_of: find("as-of").value.trim() });
+
 const shown = widget(find("chart"), {
   load: async () => {
-    const channel = find("channel").value;
-    if (!channel) return { values: [] };
-    const params = { from: begin, to: end, channel, zone: "UTC", gaps: "keep", as_of: find("as-of").value.trim() };
-    const found = await ask(`${path}/history`, params);
+    if (!find("channel").value) return { values: [] };
+    const found = await ask(`${path}/history`, params());
     return Array.isArray(found) ? found[0] ?? { values: [] } : found;
   },
   isEmpty: (found) => !found.values.some((/** @type {any} */ one) => one.value !== null),
@@ -48,7 +48,7 @@ function tracesOf(found) {
 /** @param {any} found */
 function tell(found) {
   const { filled, expected, missing, newest_received_at: newest } = found.passport;
-  find("told").textContent = `${number(filled)} of ${number(expected)} slots are filled, ${number(missing)} are missing; the newest came ${newest ? moment(newest, "UTC") : "never"} UTC. Version ${found.version} of the lake.`;
+  find("told").textContent = `${number(filled)} of ${number(expected)} slots are filled, ${number(missing)} are missing; the newest came ${newest ? moment(newest, "UTC") : "never"} UTC. Version ${found.version} of the lake. The chart's times are in ${zone}, its days those of UTC.`;
 }
 
 /** @param {any} found */
@@ -63,6 +63,13 @@ function rows(found) {
     return row;
   });
   find("rows").replaceChildren(...made);
+  const cut = found.values.length > ROWS;
+  find("cut").hidden = !cut;
+  if (!cut) return;
+  const all = document.createElement("a");
+  all.href = address(`${path}/history`, { ...params(), form: "csv" });
+  all.textContent = "all of them as CSV";
+  find("cut").replaceChildren(`The first ${number(ROWS)} of ${number(found.values.length)}; `, all, ".");
 }
 
 find("channel").addEventListener("change", () => shown.refresh());

@@ -15,6 +15,7 @@ export function widget(element, { load, draw, isEmpty = () => false, emptyText =
   said.setAttribute("role", "status");
   said.hidden = true;
   element.classList.add("widget");
+  if (!element.hasAttribute("tabindex")) element.tabIndex = -1;
   element.replaceChildren(body, said);
   /** @type {AbortController | null} */
   let asking = null;
@@ -30,8 +31,11 @@ export function widget(element, { load, draw, isEmpty = () => false, emptyText =
 
   /** @param {any} error */
   function failed(error) {
+    const text = `${error?.detail ?? error?.message ?? "This could not be shown."} ${error?.remedy ?? ""}`.trim();
+    drawn = false;
+    if (!said.hidden && said.querySelector("p")?.textContent === text) return; // said already: who listens is not told again
     const words = document.createElement("p");
-    words.textContent = `${error?.detail ?? error?.message ?? "This could not be shown."} ${error?.remedy ?? ""}`.trim();
+    words.textContent = text;
     const again = document.createElement("button");
     again.type = "button";
     again.className = "button";
@@ -39,7 +43,6 @@ export function widget(element, { load, draw, isEmpty = () => false, emptyText =
     again.addEventListener("click", () => refresh());
     said.setAttribute("role", "alert");
     say("error", words, again);
-    drawn = false;
   }
 
   async function refresh() {
@@ -47,7 +50,7 @@ export function widget(element, { load, draw, isEmpty = () => false, emptyText =
     const own = new AbortController();
     asking = own;
     element.setAttribute("aria-busy", "true");
-    if (!drawn) element.classList.add("skeleton");
+    if (!drawn && said.hidden) element.classList.add("skeleton");
     try {
       const data = await load(own.signal);
       if (asking !== own) return;
@@ -56,8 +59,10 @@ export function widget(element, { load, draw, isEmpty = () => false, emptyText =
         say("empty", emptyText);
         drawn = false;
       } else {
+        const asked = said.contains(document.activeElement);
         body.hidden = false;
         said.hidden = true;
+        if (asked) element.focus(); // the button to try again is gone
         element.classList.remove("skeleton");
         await draw(data, body);
         drawn = true;
