@@ -21,7 +21,7 @@ export function nearby(section, told) {
     emptyText: "Nothing to compare with in this month: a comparison needs at least 15 homes of the same kind nearby, none of which stands out.",
     draw: async (/** @type {any} */ data, /** @type {HTMLElement} */ body) => {
       const x = data.values.map((/** @type {any} */ one) => dayName("month", one.start.slice(0, 10), told.locale));
-      const ticks = x.filter((/** @type {string} */ _, /** @type {number} */ at) => at % 5 === 0);
+      const ticks = x.filter((/** @type {string} */ _, /** @type {number} */ at) => at % (matchMedia("(max-width: 600px)").matches ? 10 : 5) === 0);
       const words = (/** @type {string} */ who, /** @type {any} */ value) =>
         value === null ? `${who}: nothing` : `${who}: ${short(value, data.unit, told.locale)}`;
       const own = data.values.map((/** @type {any} */ one) => one.own);

@@ -172,7 +172,7 @@ function curveOf(data, state, told) {
     showlegend: groups.length > 1, hovermode: "closest",
     xaxis: {
       type: "date", range: [at(end - state.seconds * 1000), at(end)], tickvals: ticks.map((tick) => tick.at),
-      ticktext: ticks.map((tick) => tick.text), fixedrange: true,
+      ticktext: ticks.map((tick) => tick.text), tickangle: 0, fixedrange: true,
     },
     yaxis: { title: { text: large }, rangemode: "tozero", fixedrange: true, zeroline: true },
   };
@@ -216,7 +216,7 @@ function stepped(/** @type {any} */ group, /** @type {(ms: number) => string} */
 
 /** @param {number} end @param {number} seconds @param {(ms: number) => string} place @param {Told} told */
 function ticksOf(end, seconds, place, told) {
-  const every = (seconds / 6) * 1000;
+  const every = (seconds / (matchMedia("(max-width: 600px)").matches ? 3 : 6)) * 1000;
   const first = Math.ceil((end - seconds * 1000) / every) * every;
   const ticks = [];
   for (let at = first; at <= end; at += every) {
