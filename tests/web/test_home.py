@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from meterlake.intervals import DAY_S
 from meterlake.keys import make
 from meterlake.node_settings import NodeSettings
 from meterlake.people import Hold
+from meterlake.tariff_file import LOOK_S
 from meterlake.testing.street import asked
 from meterlake.testing.town import TARIFFS, ZONE, town
 from meterlake.testing.town_readings import readings_between
@@ -75,7 +77,11 @@ class World:
         return datetime.fromtimestamp(self.town.live_from_s - ago * DAY_S, UTC).date()
 
     def tariffs(self, text):
-        (self.town.lake / "tariffs.toml").write_text(text, "utf-8")
+        """Change the prices, and wait until the file is looked at again."""
+        path = self.town.lake / "tariffs.toml"
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            time.sleep(LOOK_S)
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from meterlake.adapters.delta_place import Place
 from meterlake.adapters.delta_records import (
-    HOOKS,
     SWEEP_AFTER_S,
     RowCache,
     SideTable,
@@ -45,6 +43,8 @@ from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from deltalake import DeltaTable
 
     from meterlake.adapters.store_folder import FolderStore
     from meterlake.adapters.store_s3 import S3Store
@@ -149,22 +149,8 @@ class DeltaLake:
             table = self._table
             self._check_base(change)
             actions = [_add(file) for file in change.added] + [_remove(file) for file in change.removed]
-            try:
-                table.create_write_transaction(
-                    actions,
-                    "append",
-                    table.schema(),
-                    commit_properties=CommitProperties(
-                        app_transactions=[
-                            Transaction(change.app, change.number),
-                            Transaction(LAYOUT, change.base.version + 1),
-                        ],
-                    ),
-                    post_commithook_properties=HOOKS,
-                )
-            except CommitFailedError as error:
-                raise ConcurrentCommit(f"{self.url}: another commit landed first: {error}") from error
-            table.update_incremental()
+            layout = {change.app: change.number, LAYOUT: change.base.version + 1}
+            self._place.commit(table, actions, layout)
             self._unsynced = True
             self._sync()
             return int(table.version())
@@ -211,17 +197,9 @@ class DeltaLake:
                 table.update_incremental()
                 used = table.transaction_version(NUMBERS) or 0
                 try:
-                    table.create_write_transaction(
-                        [],
-                        "append",
-                        table.schema(),
-                        commit_properties=CommitProperties(
-                            app_transactions=[Transaction(NUMBERS, used + count)]
-                        ),
-                    )
-                except CommitFailedError:
+                    self._place.commit(table, [], {NUMBERS: used + count})
+                except ConcurrentCommit:
                     continue
-                table.update_incremental()
                 self._place.sync("deliveries", table.version())
                 return int(used) + 1
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from meterlake.adapters.files import sync
 from meterlake.adapters.store_folder import FolderStore
-from meterlake.errors import NotFound
+from meterlake.errors import ConcurrentCommit, MeterlakeError, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meterlake.adapters.store_s3 import S3Store
+
+HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 LOOK_S: Final = 0.05
 """A bucket is asked for later commits no more often."""
@@ -58,6 +62,32 @@ class Place:
         """Bring ``table`` to its newest version; as long as no later commit is there it is."""
         if self.has_commit(name, table.version() + 1):
             table.update_incremental()
+
+    def commit(self, table: DeltaTable, actions: list[Any], transactions: Mapping[str, int]) -> None:
+        """Add a commit to ``table``, which has it then.
+
+        Raises:
+            ConcurrentCommit: another commit came first, where ``transactions`` say that it matters.
+            MeterlakeError: the store did not answer; the commit may be there or not.
+
+        """
+        properties = CommitProperties(app_transactions=[Transaction(*one) for one in transactions.items()])
+        try:
+            table.create_write_transaction(
+                actions,
+                "append",
+                table.schema(),
+                commit_properties=properties,
+                post_commithook_properties=HOOKS,
+            )
+            table.update_incremental()
+        except CommitFailedError as error:
+            raise ConcurrentCommit(f"{self.store.url}: another commit landed first: {error}") from error
+        except OSError as error:
+            what = str(error).splitlines()[-1].strip()
+            raise MeterlakeError(
+                f"{self.store.url} did not answer a commit: {what}; do the same again"
+            ) from error
 
     def sync(self, name: str, version: int) -> None:
         """Make the commit of ``version`` survive a power cut; a bucket has done so when it answered."""

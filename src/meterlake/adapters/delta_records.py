@@ -11,17 +11,19 @@ import time
 import uuid
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
+from meterlake.adapters.delta_place import HOOKS
 from meterlake.adapters.files import packed_rows
+from meterlake.errors import ConcurrentCommit
 from meterlake.ledger import RECORD_SCHEMAS
 
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ TABLE_SETTINGS: Final = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 30 days",
 }
-HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-
 SWEEP_AFTER_S: Final = 24 * 3600
 """Files that no commit names, and rows whose commit did not land, are removed when this old: no commit takes so long."""
 
@@ -135,7 +135,11 @@ class SideTable:
     def append(self, rows: pa.Table, app: str, number: int) -> None:
         """Add rows of the attempt ``number`` of ``app``."""
         add = self._write(self._in_order(rows), app, number)
-        commit_again(self.table, [add], [])
+        while True:
+            self.table.update_incremental()
+            with suppress(ConcurrentCommit):  # appends never collide
+                self.place.commit(self.table, [add], {})
+                break
         self.place.sync(self.name, self.table.version())
 
     def _in_order(self, rows: pa.Table) -> pa.Table:
@@ -246,16 +250,9 @@ class SideTable:
         adds = [self._write(rows.slice(at, FILE_ROWS), GATHERED, 0) for at in range(0, len(rows), FILE_ROWS)]
         removes = [RemoveAction(entry.path, True, _now_ms(), entry.bytes, {}) for entry in gone]
         try:
-            self.table.create_write_transaction(
-                [*adds, *removes],
-                "append",
-                self.table.schema(),
-                commit_properties=CommitProperties(app_transactions=[Transaction("gather", planned_on + 1)]),
-                post_commithook_properties=HOOKS,
-            )
-        except CommitFailedError:
+            self.place.commit(self.table, [*adds, *removes], {"gather": planned_on + 1})
+        except ConcurrentCommit:
             return False
-        self.table.update_incremental()
         self.place.sync(self.name, self.table.version())
         return True
 
@@ -291,24 +288,6 @@ def make_table(place: Place, name: str, schema: pa.Schema) -> None:
 def make_side_table(place: Place, name: str) -> None:
     """Make a side table where it is missing."""
     make_table(place, name, pa.schema([*RECORD_SCHEMAS[name], *LANDING]))
-
-
-def commit_again(table: DeltaTable, actions: list[Any], transactions: list[Transaction]) -> None:
-    """Append to a side table, again until it lands: appends to these never collide."""
-    while True:
-        table.update_incremental()
-        try:
-            table.create_write_transaction(
-                actions,
-                "append",
-                table.schema(),
-                commit_properties=CommitProperties(app_transactions=transactions),
-                post_commithook_properties=HOOKS,
-            )
-        except CommitFailedError:
-            continue
-        table.update_incremental()
-        return
 
 
 def _entries_of(table: DeltaTable) -> list[_Entry]:
