@@ -70,11 +70,12 @@ def examine(lake_url: str, registry_url: str | None) -> list[Finding]:
 
     def know() -> str:
         registry = registry_at(registry_url, lake)
+        what = registry.examined()
         counts = {name: len(registry.table(name)) for name in ("customers", "service_points", "meters")}
         behind = lake.snapshot().version - registry.series_version()
         late = f"; {behind} versions behind the lake, which the next load makes good" if behind else ""
         return (
-            f"{registry.url}: "
+            f"{registry.url}: {what}; "
             + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())
             + late
         )

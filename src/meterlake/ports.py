@@ -188,6 +188,9 @@ class Registry(Protocol):
     def series_version(self) -> int:
         """Newest version of the lake that the series cover without a gap; 0 for none."""
 
+    def examined(self) -> str:
+        """Say which database it is, and change nothing; MeterlakeError where it cannot be written."""
+
 
 class Keys(Protocol):
     """API keys; of their secrets only the hash."""

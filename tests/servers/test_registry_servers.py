@@ -174,6 +174,21 @@ def test_who_signs_in_does_not_wait_for_an_import(registry):
         SqlKeys(registry).create(make("desk", {"read"})[1])
 
 
+def test_a_copy_that_cannot_be_written_answers_questions_and_is_named(postgres):
+    url = postgres.database()
+    made = SqlRegistry(url, create=True)
+    with made._engine.begin() as connection:
+        connection.execute(
+            text(f"ALTER DATABASE {made._engine.url.database} SET default_transaction_read_only = on")
+        )
+    made.close()
+    copy = SqlRegistry(url)
+    assert len(copy.table("meters")) == 0
+    with pytest.raises(MeterlakeError, match="may be written"):
+        copy.examined()
+    copy.close()
+
+
 def test_a_reader_sees_one_state(registry):
     with registry._reading() as connection:
         before = registry_series.read(connection, None)

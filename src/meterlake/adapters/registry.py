@@ -18,7 +18,14 @@ import pyarrow.compute as pc
 from sqlalchemy import bindparam, select, update
 
 from meterlake.adapters import registry_series
-from meterlake.adapters.registry_database import REGISTRY, engine_of, missing_file, shown, transaction
+from meterlake.adapters.registry_database import (
+    REGISTRY,
+    engine_of,
+    examined,
+    missing_file,
+    shown,
+    transaction,
+)
 from meterlake.adapters.registry_layout import settled
 from meterlake.adapters.registry_schema import STATE, TABLES, fetch, fetched, put, run
 from meterlake.adapters.registry_stays import QUERY, stays
@@ -89,6 +96,10 @@ class SqlRegistry:
         with transaction(self._engine, f"registry {self.url}", REGISTRY) as connection:
             yield connection
         self._trusted_until = 0.0
+
+    def examined(self) -> str:
+        """Say which database it is; MeterlakeError where it cannot be written."""
+        return examined(self._engine, f"registry {self.url}")
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import create_engine, event, select, update
+from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -41,6 +42,11 @@ POOL: Final = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 10, "pool_
 MARIADB_SESSION: Final = f"SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO', innodb_lock_wait_timeout = {WAIT_S}"
 """What does not fit is refused, never cut, whatever the server is set to."""
 
+MARIADB_PACKET: Final = 8 << 20
+"""What a message to MariaDB must be allowed to have: a piece of the series, in quotes."""
+
+NAMES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+
 REGISTRY: Final = "revision"
 """Row of `STATE` that belongs to who writes customers, places, meters or series."""
 
@@ -56,6 +62,7 @@ MARIADB_AWAY: Final = frozenset({1040, 1053, 2002, 2003, 2006, 2013})
 REMEDIES: Final = {
     ("locked", "lock timeout", "lock wait"): "another process holds it: wait for that one to end",
     ("full", "disk i/o"): "look at its disk",
+    ("read-only", "read only"): "give the server that may be written, not its copy",
     ("readonly", "unable to open"): "check that its folder exists and may be written",
     ("too long",): "MariaDB keeps ids of up to 255 characters: shorten it",
     ("permission denied", "command denied"): "give its user the right to make and write tables",
@@ -228,3 +235,24 @@ def remedy(error: Exception) -> str:
     if _is_away(error):
         return "start the database, wait until it is back, or check the URL"
     return "check the URL, or make a registry with `meterlake init`"
+
+
+def examined(engine: Engine, where: str) -> str:
+    """Say which database it is; nothing is changed.
+
+    Raises:
+        MeterlakeError: it does not answer, may not be written, or is set too small.
+
+    """
+    with transaction(engine, where, REGISTRY) as connection:
+        connection.execute(update(STATE).where(STATE.c.name == REGISTRY).values(number=STATE.c.number))
+        connection.rollback()
+        dialect = connection.dialect
+        if isinstance(dialect, MySQLDialect):
+            most = connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
+            if most < MARIADB_PACKET:
+                raise MeterlakeError(
+                    f"{where}: max_allowed_packet is {most:,} bytes: set it to {MARIADB_PACKET:,} or more"
+                )
+        kind = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+        return f"{NAMES[kind]} {'.'.join(map(str, dialect.server_version_info or ()))}, can be written"

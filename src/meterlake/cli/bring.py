@@ -257,4 +257,8 @@ def demo(
 @registry_commands.command("migrate")
 def registry_migrate(context: typer.Context, lake: Lake = None, registry: Registry = None) -> None:
     """Bring the registry's tables to this version's layout, or make them where there are none."""
-    typer.echo(f"{opened(context, lake, registry, create=True).registry.url} is up to date")
+    from meterlake.app import lake_at, registry_at
+
+    settings = settings_of(context, lake, registry)
+    made = registry_at(settings.registry, lake_at(settings.lake), create=True)
+    typer.echo(f"{made.url} is up to date: {made.examined()}")

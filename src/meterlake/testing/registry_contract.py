@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -268,3 +269,9 @@ class RegistryContract:
         """The message names those that there are."""
         with pytest.raises(Invalid, match="service_points"):
             registry.table("houses")
+
+    def test_an_examination_names_the_database_and_changes_nothing(self, registry: Registry) -> None:
+        """Its version too."""
+        registry.update_series(gained(("m1", 0, 0, 1)), 1)
+        assert re.match(r"(SQLite|PostgreSQL|MariaDB|MySQL) \d+\.\d+.*, can be written", registry.examined())
+        assert registry.series_version() == 1
