@@ -307,14 +307,14 @@ def open_server(
                 raise Invalid(
                     f"--role {','.join(sorted(roles))} needs a log that processes share: --log kafka://…"
                 )
-            return open_node(url, registry, settings, urlsplit(log or "").path)
+            return open_node(url, registry, settings, log)
         case "kafka":
             return _one_of_many(url, registry, settings, str(log), roles)
         case scheme:
             raise Invalid(f"--log {scheme}: give sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX")
 
 
-def open_node(url: str, registry: str | None, settings: NodeSettings, log_folder: str = "") -> Node:
+def open_node(url: str, registry: str | None, settings: NodeSettings, log: str | None = None) -> Node:
     """Open the lake at ``url`` to be served by one process, and make it where there is none; the log is SQLite's.
 
     Raises:
@@ -328,14 +328,14 @@ def open_node(url: str, registry: str | None, settings: NodeSettings, log_folder
     from meterlake.node import Node
 
     lake = lake_at(url, create=True)
-    folder = Path(log_folder) if log_folder else _local(lake, "give a log, --log sqlite:FOLDER") / "live"
+    folder = log_folder(lake.url, log)
     folder.mkdir(parents=True, exist_ok=True)
-    log = SqliteLog(folder / "log.db")
+    kept = SqliteLog(folder / "log.db")
     live = _live(MeterIds(), settings)
     known = registry_at(registry, lake, create=True)
     archive = StoreArchive(lake.store) if settings.archive else None
     checkpoints = SqliteCheckpoints(folder / "open.db")
-    return Node(Meterlake(lake, known, live=live), live, log, checkpoints, settings, archive)
+    return Node(Meterlake(lake, known, live=live), live, kept, checkpoints, settings, archive)
 
 
 def _live(ids: MeterIds, settings: NodeSettings) -> Live:
@@ -416,6 +416,39 @@ def cuts_of(lake: Lake) -> Cuts:
     from meterlake.adapters.store_cuts import StoreCuts
 
     return StoreCuts(lake.store)
+
+
+def log_folder(lake: str, log: str | None) -> Path:
+    """Return where a log that is a file lies: as it says, else inside the lake's folder."""
+    told = urlsplit(log or "").path
+    if not told and urlsplit(lake).scheme not in {"", "file"}:
+        raise Invalid(f"{lake} is no folder: give a log, --log sqlite:FOLDER or kafka://…")
+    return Path(told) if told else _folder(lake) / "live"
+
+
+def trial_of_log(url: str) -> str:
+    """Say how the log at ``url`` stands; MeterlakeError says what is wrong with it."""
+    from meterlake.adapters.kafka_settings import KafkaUrl
+    from meterlake.adapters.kafka_topics import examined
+
+    return examined(KafkaUrl.parse(url))
+
+
+def trials_of(mqtt: str | None) -> list[tuple[str, Callable[[], str]]]:
+    """Return what is set beside lake, registry and log, and how it is tried; a trial raises MeterlakeError."""
+    import os
+    from functools import partial
+
+    from meterlake.mail import SMTP_URL, mail_from
+
+    found: list[tuple[str, Callable[[], str]]] = []
+    if os.environ.get(SMTP_URL):
+        found.append(("mail", lambda: mail.examined() if (mail := mail_from(os.environ)) else "not set"))
+    if mqtt:
+        from meterlake.adapters.mqtt import MqttUrl, examined
+
+        found.append(("mqtt", partial(examined, MqttUrl.parse(mqtt))))
+    return found
 
 
 def create_topics(url: str, partitions: int, replication: int) -> list[dict[str, Any]]:

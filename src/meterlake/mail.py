@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -13,11 +13,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from meterlake.errors import Invalid
+from meterlake.errors import Invalid, MeterlakeError
 from meterlake.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 SMTP_URL: Final = "METERLAKE_SMTP_URL"
 MAIL_FROM: Final = "METERLAKE_MAIL_FROM"
@@ -63,6 +63,12 @@ class Mail:
             make_msgid(domain=self.sender.rpartition("@")[2]),
         )
         message.set_content(text)
+        with self._let_in() as server:
+            server.send_message(message)
+
+    @contextmanager
+    def _let_in(self) -> Iterator[smtplib.SMTP]:
+        """Give the server once it has let us in, safely."""
         secure = self._trusted()
         server = (
             smtplib.SMTP_SSL(self.host, self.port, timeout=WAIT_S, context=secure)
@@ -80,10 +86,20 @@ class Mail:
                 server.login(self.user, self.password)
             elif not safe:
                 raise smtplib.SMTPNotSupportedError("no TLS: whoever holds the line could read the link")
-            server.send_message(message)
+            yield server
         finally:
             with suppress(OSError, smtplib.SMTPException):
                 server.quit()
+
+    def examined(self) -> str:
+        """Say that the server lets us in; MeterlakeError where it does not. No mail is sent."""
+        try:
+            with self._let_in():
+                return f"{self.host}:{self.port} lets us in, as {self.user or 'nobody'}"
+        except (OSError, smtplib.SMTPException) as error:
+            raise MeterlakeError(
+                f"{self.host}:{self.port} does not take mail ({error}): check {SMTP_URL} and {SMTP_CA}"
+            ) from error
 
     def _trusted(self) -> ssl.SSLContext:
         """What the server's certificate must be signed by; one on this machine needs none."""

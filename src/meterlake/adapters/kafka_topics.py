@@ -134,3 +134,62 @@ def place_of(url: KafkaUrl, shard: str) -> tuple[str, int]:
 def shard_of(url: KafkaUrl, topic: str, partition: int) -> str:
     """Shard of a topic and partition."""
     return shard_name(topic.removeprefix(f"{url.prefix}."), partition)
+
+
+def examined(url: KafkaUrl) -> str:
+    """Say how brokers and topics stand.
+
+    Raises:
+        MeterlakeError: no broker answers, topics are missing, are set so that readings could be lost, lack copies, or
+            may not be read or written by us.
+
+    """
+    library = kafka()
+    admin = client(library.admin.AdminClient, url.configuration({}))
+    brokers, partitions = len(metadata(admin, url).brokers), partitions_of(admin, url)
+    kept = [topic for topic in _seen(admin, url) if topic.name != url.topic(BATCHES)]
+    _settings_hold(admin, library, kept)
+    _rights_do(admin, library, kept)
+    fewest = min(kept, key=lambda topic: topic.in_sync)
+    if fewest.in_sync < fewest.replication:
+        raise MeterlakeError(
+            f"{fewest.name} has {fewest.in_sync} of {fewest.replication} copies up to date: look for a broker that is down"
+        )
+    return f"{url}: {brokers} brokers, {partitions} partitions a commodity, {fewest.replication} copies of each, all up to date"
+
+
+def _settings_hold(admin: Any, library: Any, kept: Sequence[Topic]) -> None:
+    """See that no time or size makes the brokers drop what is not in the lake yet."""
+    kind = library.admin.ConfigResource
+    asked = admin.describe_configs(
+        [kind(kind.Type.TOPIC, topic.name) for topic in kept], request_timeout=PATIENCE_S
+    )
+    wanted = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    for resource, answer in asked.items():
+        try:
+            told = {name: entry.value for name, entry in answer.result().items()}
+        except library.KafkaException as error:
+            raise MeterlakeError(
+                f"{resource.name}: its settings cannot be read: {error.args[0].str()}"
+            ) from error
+        wrong = [
+            f"{name}={told.get(name)}, not {value}"
+            for name, value in wanted.items()
+            if told.get(name) != value
+        ]
+        if wrong:
+            raise MeterlakeError(
+                f"{resource.name}: {'; '.join(wrong)}: brokers would drop readings; set it by kafka-configs"
+            )
+
+
+def _rights_do(admin: Any, library: Any, kept: Sequence[Topic]) -> None:
+    names = library.TopicCollection([topic.name for topic in kept])
+    asked = admin.describe_topics(names, include_authorized_operations=True, request_timeout=PATIENCE_S)
+    for name, answer in asked.items():
+        allowed = {operation.name for operation in answer.result().authorized_operations or ()}
+        missing = {"READ", "WRITE"} - allowed
+        if allowed and missing:
+            raise MeterlakeError(
+                f"{name}: this user may not {' or '.join(sorted(missing))}: grant it by kafka-acls"
+            )

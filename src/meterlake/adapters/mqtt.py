@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,3 +236,34 @@ class MqttSession:
             self._came.set()
         elif reason.value:
             log.warning("the broker is away", broker=str(self._url), why=str(reason))
+
+
+def examined(url: MqttUrl) -> str:
+    """Say that a broker takes us in.
+
+    Raises:
+        Overloaded: nobody answers there.
+        Denied: the broker does not let us in.
+
+    """
+    client, answered = new_client(url, f"meterlake-doctor-{uuid.uuid4().hex[:8]}"), Event()
+    reasons: list[Any] = []
+
+    def connected(_client: Client, _user: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        reasons.append(reason)
+        answered.set()
+
+    client.on_connect = connected
+    try:
+        client.connect(url.host, url.port, KEEPALIVE_S)
+    except OSError as error:
+        raise Overloaded(f"no broker answers at {url}: {error}") from error
+    client.loop_start()
+    answered.wait(2 * CONNECT_S)
+    client.disconnect()
+    client.loop_stop()
+    if not reasons:
+        raise Overloaded(f"{url} answers, but not as a broker of MQTT 5 does")
+    if reasons[0].value >= _REFUSED:
+        raise Denied(f"{url} does not let us in ({reasons[0]}): check the user in the URL and {PASSWORD}")
+    return f"{url} lets us in"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from meterlake.cli.options import DryRun, Lake, Output, Registry, check_form, opened, settings_of, show
+from meterlake.cli.options import DryRun, Lake, Log, Output, Registry, check_form, opened, settings_of, show
 
 SHOWN: Final = ("load_id", "landed_at", "version", "received", "stored", "rejected", "seconds", "undone_by")
 """What the table of loads shows; JSON has the whole receipts."""
@@ -112,15 +112,30 @@ def feeds(
 
 
 def doctor(
-    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+    context: typer.Context,
+    output: Output = "table",
+    lake: Lake = None,
+    registry: Registry = None,
+    log: Log = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            "--mqtt",
+            metavar="URL",
+            help="The broker of a bridge; METERLAKE_MQTT, else none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Try every part: lake, registry, rights, space, versions, clock; a line each."""
+    """Try every part that is set: lake, registry, log, mail, broker, rights, space, versions, clock; a line each."""
+    import os
+
     from meterlake.doctor import examine
     from meterlake.output import Listed
+    from meterlake.settings import MQTT_VARIABLE
 
     check_form(output)
-    settings = settings_of(context, lake, registry)
-    findings = examine(settings.lake, settings.registry)
+    findings = examine(settings_of(context, lake, registry, log), mqtt or os.environ.get(MQTT_VARIABLE))
     show(Listed([finding.to_json() for finding in findings], "items"), output)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
