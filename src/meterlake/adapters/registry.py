@@ -10,12 +10,12 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from meterlake.adapters import registry_series
 from meterlake.adapters.registry_database import (
@@ -27,7 +27,7 @@ from meterlake.adapters.registry_database import (
     transaction,
 )
 from meterlake.adapters.registry_layout import settled
-from meterlake.adapters.registry_schema import STATE, TABLES, fetch, fetched, put, run
+from meterlake.adapters.registry_schema import BUCKETS, STATE, TABLES, fetch, fetched, put, run
 from meterlake.adapters.registry_stays import QUERY, stays
 from meterlake.errors import MeterlakeError, NotFound
 from meterlake.registry import (
@@ -57,6 +57,24 @@ MANY: Final = 1000
 """Rows of an import that change how PostgreSQL had better look for one."""
 
 
+OF_IMPORTS: Final = ("customers", "service_points")
+"""Tables that readings add nothing to."""
+
+STATE_QUERY: Final = select(
+    STATE.c.number, select(func.coalesce(func.sum(BUCKETS.c.rows), 0)).scalar_subquery()
+).where(STATE.c.name == "revision")
+"""Revision of what was imported, and how many series there are: both rise with every change."""
+
+
+class _Meters(NamedTuple):
+    """Meters of one revision, as the series were when they were asked."""
+
+    revision: int
+    registered: pa.Table
+    bare: pa.Table
+    whole: pa.Table
+
+
 class SqlRegistry:
     """`ports.Registry` in a database that SQLAlchemy reaches by ``url``, such as ``sqlite:///lake/registry.db``."""
 
@@ -76,8 +94,10 @@ class SqlRegistry:
         self._engine = engine_of(url)
         self._stays = str(QUERY.compile(dialect=self._engine.dialect))
         self._lock = Lock()
-        self._revision, self._trusted_until = -1, 0.0
+        self._state = str(STATE_QUERY.compile(self._engine, compile_kwargs={"literal_binds": True}))
+        self._revision, self._n_series, self._trusted_until = -1, 0, 0.0
         self._kept: OrderedDict[Any, pa.Table] = OrderedDict()
+        self._meters: _Meters | None = None
         if not create and missing_file(self._engine):
             raise NotFound(f"{self.url}: no registry there; check the URL, or make one with `meterlake init`")
         try:
@@ -116,29 +136,53 @@ class SqlRegistry:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         with self._reading() as connection:
-            revision = fetched(connection, "SELECT number FROM state WHERE name = 'revision'")[0][0]
+            revision, n_series = fetched(connection, self._state)[0]
             with self._lock:
-                self._trusted_until = time.monotonic() + TRUST_S
-                if revision != self._revision:
-                    self._kept.clear()
-                    self._revision = revision
-                elif key in self._kept:
+                self._look(revision, n_series)
+                if key in self._kept:
                     self._kept.move_to_end(key)
                     return self._kept[key]
             answer = make(connection)
         with self._lock:
-            if revision == self._revision:
+            if (revision, n_series) == (self._revision, self._n_series):
                 self._kept[key] = answer
                 if len(self._kept) > KEPT_ANSWERS:
                     self._kept.popitem(last=False)
         return answer
+
+    def _look(self, revision: int, n_series: int) -> None:
+        """Forget what has changed since: all by a revision, what tells of meters where there are more series."""
+        self._trusted_until = time.monotonic() + TRUST_S
+        if revision != self._revision:
+            self._kept.clear()
+        elif n_series != self._n_series:
+            self._kept = OrderedDict((key, rows) for key, rows in self._kept.items() if key in OF_IMPORTS)
+        self._revision, self._n_series = revision, n_series
+
+    def _all_meters(self, connection: Connection) -> pa.Table:
+        """Return the registered meters and those known by readings alone; the same table until one of them changes."""
+        revision = fetched(connection, self._state)[0][0]
+        known = self._meters
+        if known is not None and known.revision != revision:
+            known = None
+        rows = successions("meters", _standing(connection, "meters")) if known is None else known.registered
+        bare = _bare(connection, rows)
+        if known is None or not bare.equals(known.bare):
+            whole = pa.concat_tables([rows, bare]).combine_chunks()
+        else:
+            whole = known.whole
+        self._meters = _Meters(revision, rows, bare, whole)
+        return whole
 
     # -- customers, service points, meters -------------------------------------------------------------
 
     def table(self, name: str, at: datetime | None = None) -> pa.Table:
         """Return all rows of a table as they follow one another, or those that hold at ``at``."""
         shape_of(name)
-        rows = self._remembered(name, lambda connection: _whole(connection, name))
+        if name == "meters":
+            rows = self._remembered(name, self._all_meters)
+        else:
+            rows = self._remembered(name, lambda asked: successions(name, _standing(asked, name)))
         return rows if at is None else valid_at(name, rows, int(at.timestamp() * 1_000_000))
 
     def installations(self, id_: str) -> pa.Table:
@@ -178,8 +222,6 @@ class SqlRegistry:
                 return 0
             new = registry_series.take(connection, rows, self.buckets, whole=whole)
             registry_series.mark(connection, version, whole=whole)
-            if new:
-                self._changed(connection)
         return new
 
     def series_version(self) -> int:
@@ -195,18 +237,14 @@ def _standing(connection: Connection, name: str, *more: pa.Field) -> pa.Table:
     return fetch(connection, query, schema)
 
 
-def _whole(connection: Connection, name: str) -> pa.Table:
-    rows = successions(name, _standing(connection, name))
-    if name != "meters":
-        return rows
+def _bare(connection: Connection, registered: pa.Table) -> pa.Table:
+    """Meters that have readings and are not ``registered``, as rows like theirs."""
     seen = registry_series.read(connection, None)
-    is_known = pc.is_in(seen["meter_id"], value_set=rows["meter_id"].combine_chunks())
+    is_known = pc.is_in(seen["meter_id"], value_set=registered["meter_id"].combine_chunks())
     unknown = registry_series.channels(seen.filter(pc.invert(is_known)))
-    empty = {field.name: pa.nulls(len(unknown), field.type) for field in rows.schema}
-    bare = pa.table(
-        empty | {column: unknown[column] for column in ("meter_id", "channels")}, schema=rows.schema
-    )
-    return pa.concat_tables([rows, bare]).combine_chunks()
+    empty = {field.name: pa.nulls(len(unknown), field.type) for field in registered.schema}
+    own = {column: unknown[column] for column in ("meter_id", "channels")}
+    return pa.table(empty | own, schema=registered.schema)
 
 
 def _take(connection: Connection, name: str, rows: pa.Table, now_us: int) -> TableReceipt:

@@ -78,7 +78,7 @@ class Roster:
         self._registry = registry
         self._lock = Lock()
         self._lists: Lists | None = None
-        self._stamped: pa.Table | None = None
+        self._stamped: tuple[pa.Table, pa.Table] | None = None
         self._stamp = 0
 
     def lists(self) -> Lists:
@@ -92,10 +92,11 @@ class Roster:
 
     def stamp(self) -> int:
         """Return a number that changes with the registry."""
-        points = self._registry.table("service_points")  # the registry gives another one whenever it changes
+        # The registry gives other tables whenever they change.
+        meters, points = self._registry.table("meters"), self._registry.table("service_points")
         with self._lock:
-            if points is not self._stamped:
-                self._stamped = points
+            if self._stamped is None or self._stamped[0] is not meters or self._stamped[1] is not points:
+                self._stamped = meters, points
                 self._stamp += 1
             return self._stamp
 

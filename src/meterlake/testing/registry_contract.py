@@ -200,6 +200,18 @@ class RegistryContract:
         registry.import_tables({"meters": meters(("m9", "P1", "2024-01-01", None))})
         assert spans(registry.table("meters")) == [("m9", "P1", "2024-01-01", None)]
 
+    def test_meters_stay_the_same_table_until_one_is_new(self, registry: Registry) -> None:
+        """What is made of the tables is kept by their identity: more series of known meters are no reason to make it anew."""
+        registry.import_tables({"meters": meters(("m1", "P1", "2024-01-01", None))})
+        known, points = registry.table("meters"), registry.table("service_points")
+        registry.update_series(gained(("m1", 0, 1800, 2)), 1)
+        assert registry.table("meters") is known
+        assert len(registry.installations("m2")) == 0
+        registry.update_series(gained(("m2", 0, 0, 1)), 2)
+        assert sorted(registry.table("meters")["meter_id"].to_pylist()) == ["m1", "m2"]
+        assert len(registry.installations("m2")) == 1
+        assert registry.table("service_points") is points
+
     def test_series_grow_by_what_each_version_adds(self, registry: Registry) -> None:
         """Reach widens, slots add up, and the place stays."""
         registry.update_series(gained(("m1", 3600, 7200, 3), ("m2", 0, 0, 1)), 1)
