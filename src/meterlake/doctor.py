@@ -103,6 +103,8 @@ def _log(settings: Settings) -> str:
 
     if settings.log and not settings.log.startswith("sqlite:"):
         return trial_of_log(settings.log)
+    if settings.log is None and settings.lake.startswith("s3:"):
+        return "none is set: loads and questions work, `meterlake serve` needs --log"
     folder = log_folder(settings.lake, settings.log)
     if not folder.is_dir():
         return f"none yet; `meterlake serve` makes it in {folder}"

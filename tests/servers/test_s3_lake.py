@@ -21,6 +21,7 @@ from meterlake.app import open_lake
 from meterlake.errors import Invalid, MeterlakeError
 from meterlake.testing.lake_contract import LakeContract
 from meterlake.testing.log_contract import CheckpointsContract
+from meterlake.testing.servers.storm import storm
 from meterlake.testing.store_contract import StoreContract
 
 numbers = itertools.count()
@@ -186,3 +187,36 @@ def test_a_store_that_is_killed_again_and_again_loses_nothing_that_was_acknowled
     report = open_lake(url, registry).check()
     assert report.ok
     assert report.readings == 6 * 96
+
+
+@pytest.mark.parametrize("late", [0.0, 0.01], ids=["refused and unanswered", "some after the client gave up"])
+def test_in_bad_weather_every_acknowledged_load_is_there_once(url, s3, tmp_path, monkeypatch, late):
+    """The store answers 503, cuts lines after it has done what was asked, and does things that nobody waits for any more."""
+    registry = f"sqlite:///{tmp_path}/registry.db"
+    open_lake(url, registry)
+    monkeypatch.setenv("METERLAKE_S3_TIMEOUT", "2s")
+    with storm(s3, 7, refused=0.04, silent=0.02, late=late) as weather:
+        monkeypatch.setenv("METERLAKE_S3_ENDPOINT", weather.endpoint)
+        retries = 0
+        for number in range(4):
+            write_readings(tmp_path / f"{number}.csv", f"m{number:03d}", 2)
+            retries += loaded_at_last(url, registry, str(tmp_path / f"{number}.csv"))
+        time.sleep(2 * weather.late_s * bool(late))
+        counted = weather.counted()
+    assert counted.total() - counted["passed"] > 10
+    monkeypatch.setenv("METERLAKE_S3_ENDPOINT", s3.endpoint)
+    report = open_lake(url, registry).check()
+    assert report.ok
+    assert report.readings == 4 * 96
+
+
+def loaded_at_last(url, registry, path):
+    """Load a file until that is acknowledged; return how often it was not."""
+    for attempt in range(40):
+        try:
+            receipt = open_lake(url, registry).load(path)
+        except (MeterlakeError, OSError):
+            continue
+        assert receipt.replayed or receipt.count("stored") == 96
+        return attempt
+    raise AssertionError("40 attempts failed")

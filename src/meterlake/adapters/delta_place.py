@@ -46,7 +46,7 @@ class Place:
 
     def has(self, name: str) -> bool:
         """Whether a table is there."""
-        return DeltaTable.is_deltatable(self.uri(name), storage_options=self.options)
+        return bool(self.store.list(f"{name}/_delta_log/"))
 
     def has_commit(self, name: str, version: int) -> bool:
         """Whether the commit of a version has been seen; a bucket is asked now and then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 BATCHES: Final = "batches"
 NAMES_KEPT_MS: Final = 30 * 86_400_000
 PATIENCE_S: Final = 15.0
+LOOK_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,19 @@ def create(url: KafkaUrl, partitions: int, replication: int) -> Sequence[Topic]:
     if wanted:
         for name, made in admin.create_topics(wanted, operation_timeout=PATIENCE_S).items():
             _made(name, made, library)
-    return _seen(admin, url)
+    return _all_seen(admin, url)
+
+
+def _all_seen(admin: Any, url: KafkaUrl) -> list[Topic]:
+    """All topics, once the broker that is asked has heard of those that another has just made."""
+    end = time.monotonic() + PATIENCE_S
+    while len(seen := _seen(admin, url)) < len(COMMODITIES) + 1:
+        if time.monotonic() > end:
+            raise MeterlakeError(
+                f"topics of {url} were made, but not all are seen: try `meterlake topics list`"
+            )
+        time.sleep(LOOK_S)
+    return seen
 
 
 def _made(name: str, made: Any, library: Any) -> None:

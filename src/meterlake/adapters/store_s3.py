@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from meterlake.errors import Conflict, Invalid, MeterlakeError
+from meterlake.intervals import parse_interval
 from meterlake.ports import Kept, Store
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ ENDPOINT: Final = "METERLAKE_S3_ENDPOINT"
 REGION: Final = "METERLAKE_S3_REGION"
 ALLOW_HTTP: Final = "METERLAKE_S3_ALLOW_HTTP"
 USUAL_REGION: Final = "us-east-1"
-TIMEOUT_S: Final = 30
+TIMEOUT: Final = "METERLAKE_S3_TIMEOUT"
+USUAL_TIMEOUT: Final = "30s"
 CONNECT_S: Final = 5
 TRIES: Final = 6
 
@@ -39,6 +41,8 @@ class Access:
     http: bool
     key: str | None
     secret: str | None
+    timeout_s: int = 30
+    """How long a request may take before it is tried again."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Access:
@@ -50,7 +54,7 @@ class Access:
         region = environment.get(REGION) or environment.get("AWS_REGION") or USUAL_REGION
         return cls(
             endpoint, region, http, environment.get("AWS_ACCESS_KEY_ID"),
-            environment.get("AWS_SECRET_ACCESS_KEY"),
+            environment.get("AWS_SECRET_ACCESS_KEY"), parse_interval(environment.get(TIMEOUT) or USUAL_TIMEOUT),
         )  # fmt: skip
 
     def delta(self) -> dict[str, str]:
@@ -58,6 +62,7 @@ class Access:
         told = {
             "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": self.region, "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_ALLOW_HTTP": "true" if self.http else None,
+            "timeout": f"{self.timeout_s}s", "connect_timeout": f"{CONNECT_S}s",
         }  # fmt: skip
         return {name: value for name, value in told.items() if value}
 
@@ -86,10 +91,10 @@ class S3Store:
         self._store = obstore.store.S3Store(
             self._bucket, prefix=self._prefix or None, region=told.region,
             client_options={
-                "allow_http": told.http, "timeout": timedelta(seconds=TIMEOUT_S),
+                "allow_http": told.http, "timeout": timedelta(seconds=told.timeout_s),
                 "connect_timeout": timedelta(seconds=CONNECT_S),
             },
-            retry_config={"max_retries": TRIES, "retry_timeout": timedelta(seconds=2 * TIMEOUT_S)},
+            retry_config={"max_retries": TRIES, "retry_timeout": timedelta(seconds=2 * told.timeout_s)},
             **{name: value for name, value in named.items() if value},
         )  # fmt: skip
 
@@ -103,7 +108,7 @@ class S3Store:
             "scheme": told.endpoint.partition("://")[0], "endpoint_override": told.endpoint.partition("://")[2],
         }  # fmt: skip
         return S3FileSystem(
-            access_key=told.key, secret_key=told.secret, region=told.region, request_timeout=TIMEOUT_S,
+            access_key=told.key, secret_key=told.secret, region=told.region, request_timeout=told.timeout_s,
             connect_timeout=CONNECT_S, **where,
         )  # fmt: skip
 
