@@ -207,3 +207,24 @@ def test_the_hour_of_the_map_is_chosen_by_keyboard_and_kept(world, visit):
     opened.settle()
     assert page.locator("#told").inner_text() == "02:00 UTC"
     assert page.locator("#channel").input_value() == "gas.import"
+
+
+CURVE = """async ([script, slots]) => {
+  const { uncovered } = await import(script);
+  return uncovered(slots).map(({ slot, from, until }) => [slot.value, from / 1000, until / 1000]);
+}"""
+
+
+def test_of_intervals_of_two_lengths_the_curve_shows_the_shorter_and_never_goes_back(visit):
+    """A home may send half-hours and each half minute; the line of the last hours is one, by time."""
+    opened = visit("customer")
+    opened.go("/home")
+    script = opened.page.evaluate("() => document.querySelector('script[src*=\"home.js\"]').src")
+    slots = [
+        {"start": f"1970-01-01T00:{minute:02d}:{second:02d}Z", "seconds": seconds, "value": value}
+        for minute, second, seconds, value in [(30, 0, 1800, 5), (0, 0, 1800, 1), (10, 0, 30, 2), (10, 30, 30, 3), (20, 0, 30, 4)]
+    ]  # fmt: skip
+    found = opened.page.evaluate(CURVE, [script.replace("home.js", "home-now.js"), slots])
+    assert found == [
+        [1, 0, 600], [2, 600, 630], [3, 630, 660], [1, 660, 1200], [4, 1200, 1230], [1, 1230, 1800], [5, 1800, 3600],
+    ]  # fmt: skip

@@ -185,21 +185,56 @@ function walls(/** @type {number} */ now, /** @type {string} */ zone) {
   return (/** @type {number} */ ms) => new Date(ms + shift).toISOString().slice(0, 19);
 }
 
+/**
+ * What of each interval no shorter one tells better, by time: a home may send half-hours and each half minute.
+ * @param {Slot[]} slots
+ */
+export function uncovered(slots) {
+  const pieces = [];
+  /** @type {number[][]} */
+  let told = [];
+  for (const seconds of [...new Set(slots.map((slot) => slot.seconds))].sort((a, b) => a - b)) {
+    const own = slots.filter((slot) => slot.seconds === seconds).map((slot) => ({ slot, at: Date.parse(slot.start) }));
+    for (const { slot, at } of own) {
+      let from = at;
+      const end = at + seconds * 1000;
+      for (const [a, b] of told) {
+        if (b <= from || a >= end) continue;
+        if (a > from) pieces.push({ slot, from, until: a });
+        from = b;
+      }
+      if (from < end) pieces.push({ slot, from, until: end });
+    }
+    told = joined([...told, ...own.map(({ at }) => [at, at + seconds * 1000])]);
+  }
+  return pieces.sort((a, b) => a.from - b.from);
+}
+
+/** Spans as few as they can be, by time. @param {number[][]} spans */
+function joined(spans) {
+  const found = [];
+  for (const [a, b] of spans.sort((one, other) => one[0] - other[0])) {
+    const last = found.at(-1);
+    if (last && a <= last[1]) last[1] = Math.max(last[1], b);
+    else found.push([a, b]);
+  }
+  return found;
+}
+
 /** A line of steps, from the start of each interval to its end, broken where readings are missing. */
 function stepped(/** @type {any} */ group, /** @type {(ms: number) => string} */ place, /** @type {string} */ unit, /** @type {Told} */ told) {
   const x = [];
   const y = [];
   const texts = [];
   let until = NaN;
-  for (const slot of group.some) {
-    const start = Date.parse(slot.start);
+  for (const { slot, from: start, until: end } of uncovered(group.some)) {
     const flow = (group.sign * slot.value * HOUR_S) / slot.seconds;
     if (start > until) {
       x.push(place(until));
       y.push(null);
       texts.push("");
     }
-    until = start + slot.seconds * 1000;
+    until = end;
     const text = `${clock(slot.start, told.zone)}: ${short(Math.abs(flow), unit, told.locale)}${slot.quality === "estimated" ? ", estimated" : ""}`;
     for (const at of [start, until]) {
       x.push(place(at));
