@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,14 @@ from meterlake.intervals import block_slots, block_span_s, is_local_day, is_supp
 from meterlake.ledger import RECORD_SCHEMAS, Delivered
 from meterlake.pending import NONE, Over, pending
 from meterlake.readings import AMOUNT_MAX, channel_family
+from meterlake.site import Threads
 from meterlake.strips import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from meterlake.ports import DataFile, Lake, Snapshot
+    from meterlake.ports import DataFile, Engine, Lake, Snapshot
+    from meterlake.site import Site
 
 PROBLEMS_MAX = 1_000
 """Problems listed; a lake with more is broken as a whole."""
@@ -46,21 +48,60 @@ class CheckReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def check(lake: Lake, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Verify every file of the newest version and the record beside it."""
+def check(
+    lake: Lake, progress: Callable[[int, int], None] | None = None, engine: Engine | None = None
+) -> CheckReport:
+    """Verify every file of the newest version and the record beside it, on ``engine``, else in threads."""
     report = CheckReport()
     snapshot = lake.snapshot()
     numbers = _record(lake, report)
-    over = _pending(lake, snapshot, numbers, report)
-    for done, file in enumerate(snapshot.files, 1):
-        for meter, what in _file_problems(lake, file, numbers, over, report):
-            _add(report, file.path, meter, what)
-        report.files += 1
-        if progress is not None:
-            progress(done, len(snapshot.files))
-    for path, meter, what in _shared_keys(lake, snapshot):
-        _add(report, path, meter, what)
+    _pending(lake, snapshot, numbers, report)
+    jobs = [
+        Reading(snapshot.version, file, _near(file, snapshot.files[number + 1 :]))
+        for number, file in enumerate(snapshot.files)
+    ]
+    with engine or Threads(lake) as tasks:
+        for found in tasks.map(verify, jobs, progress):
+            report.blocks += found.blocks
+            report.readings += found.readings
+            report.files += 1
+            for problem in found.problems:
+                _add(report, *problem)
     return report
+
+
+class Reading(NamedTuple):
+    """A task: a file of a version of the lake, and those after it that may hold the same keys."""
+
+    version: int
+    file: DataFile
+    near: list[DataFile]
+
+
+class Found(NamedTuple):
+    """What was read, and what is broken: file, meter, what."""
+
+    blocks: int
+    readings: int
+    problems: list[tuple[str, str, str]]
+
+
+def verify(site: Site, job: Reading) -> Found:
+    """Read a file back and verify it."""
+    lake = site.lake
+
+    def beside() -> tuple[pa.Array, Over]:
+        seen = CheckReport()
+        numbers = _record(lake, seen)
+        return numbers, _pending(lake, lake.snapshot(job.version), numbers, seen)
+
+    numbers, over = site.once(("check", job.version), beside)
+    part = CheckReport()
+    problems = [
+        (job.file.path, meter, what) for meter, what in _file_problems(lake, job.file, numbers, over, part)
+    ]
+    problems += _shared_keys(lake, job.file, job.near)
+    return Found(part.blocks, part.readings, problems[:PROBLEMS_MAX])
 
 
 def _add(report: CheckReport, path: str, meter: str, what: str) -> None:
@@ -206,20 +247,23 @@ def _places(blocks: pa.Table, file: DataFile) -> dict[str, Any]:
     }
 
 
-def _shared_keys(lake: Lake, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
-    """Keys that live in more than one file."""
-    for i, a in enumerate(snapshot.files):
-        near = [
-            b for b in snapshot.files[i + 1 :]
-            if a.meters[0] <= b.meters[1] and b.meters[0] <= a.meters[1]
-            and a.starts_us[0] <= b.starts_us[1] and b.starts_us[0] <= a.starts_us[1]
-            and a.partitions[0] < b.partitions[1] and b.partitions[0] < a.partitions[1]
-        ]  # fmt: skip
-        for b in near:
-            try:
-                left, right = (lake.blocks(file, list(KEY)) for file in (a, b))
-            except MeterlakeError:
-                continue
-            both = left.join(right, list(KEY), join_type="inner")
-            if len(both):
-                yield a.path, both["meter_id"][0].as_py(), f"{len(both)} blocks are also in {b.path}"
+def _near(a: DataFile, others: Sequence[DataFile]) -> list[DataFile]:
+    """Files that may hold keys of ``a``."""
+    return [
+        b for b in others
+        if a.meters[0] <= b.meters[1] and b.meters[0] <= a.meters[1]
+        and a.starts_us[0] <= b.starts_us[1] and b.starts_us[0] <= a.starts_us[1]
+        and a.partitions[0] < b.partitions[1] and b.partitions[0] < a.partitions[1]
+    ]  # fmt: skip
+
+
+def _shared_keys(lake: Lake, a: DataFile, near: Sequence[DataFile]) -> Iterator[tuple[str, str, str]]:
+    """Keys of a file that live in another one too."""
+    for b in near:
+        try:
+            left, right = (lake.blocks(file, list(KEY)) for file in (a, b))
+        except MeterlakeError:
+            continue
+        both = left.join(right, list(KEY), join_type="inner")
+        if len(both):
+            yield a.path, both["meter_id"][0].as_py(), f"{len(both)} blocks are also in {b.path}"

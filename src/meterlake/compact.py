@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,12 +23,14 @@ from meterlake.landing import put_by_month
 from meterlake.ledger import Delivered, operation_row
 from meterlake.pending import fold, folded_through
 from meterlake.ports import Change, Sweeps
+from meterlake.site import Threads
 from meterlake.spool import concat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from meterlake.ports import DataFile, Lake, Snapshot
+    from meterlake.ports import DataFile, Engine, Lake, Snapshot
+    from meterlake.site import Site
 
 ROWS_AT_ONCE: Final = 400_000
 """Blocks sorted at once: about 100 MB of half-hours, twice that of quarter-hours."""
@@ -57,19 +59,23 @@ class CompactReceipt:
         return asdict(self)
 
 
-def compact(lake: Lake, progress: Callable[[int, int], None] | None = None) -> CompactReceipt:
-    """Rewrite, month by month, every group of files that overlap or that no compaction has written yet."""
+def compact(
+    lake: Lake, progress: Callable[[int, int], None] | None = None, engine: Engine | None = None
+) -> CompactReceipt:
+    """Rewrite, month by month, every group of files that overlap or that no compaction has written yet.
+
+    ``engine`` does the work, else threads; ``progress`` is told (done, total) runs of partitions.
+    """
     started = time.monotonic()
     fold(lake)
     snapshot = lake.snapshot()
     receipt = CompactReceipt(
         len(snapshot.files), bytes_before=sum(f.bytes for f in snapshot.files), version=snapshot.version
     )
-    units = _units(snapshot)
-    for i, unit in enumerate(units):
-        _compact_unit(lake, unit)
-        if progress is not None:
-            progress(i + 1, len(units))
+    with engine or Threads(lake) as tasks:
+        units = _units(snapshot)
+        while units:
+            units = _compact_units(lake, units, tasks, progress)
     if isinstance(lake, Sweeps):
         receipt.gathered = lake.gather(folded_through(lake, lake.snapshot().version))
         receipt.swept = len(lake.sweep())
@@ -106,16 +112,34 @@ def _units(snapshot: Snapshot) -> list[Unit]:
     return sorted(units)
 
 
-def _compact_unit(lake: Lake, unit: Unit) -> None:
-    while True:
-        base = lake.snapshot()
+class Rewriting(NamedTuple):
+    """A task: the rows of a run of partitions in a group of files, written anew."""
+
+    unit: Unit
+    group: list[DataFile]
+    run: tuple[int, int]
+
+
+def _compact_units(
+    lake: Lake, units: list[Unit], tasks: Engine, progress: Callable[[int, int], None] | None
+) -> list[Unit]:
+    """Rewrite what needs it, a commit a unit; return the units whose files others rewrote meanwhile."""
+    base = lake.snapshot()
+    removed: dict[Unit, list[DataFile]] = {}
+    jobs: list[Rewriting] = []
+    for unit in units:
         groups = [group for group in _overlapping(base, unit) if not _is_settled(group, unit)]
-        if not groups:
-            return
-        removed = [file for group in groups for file in group]
-        added = [file for group in groups for file in _rewrite(lake, group, unit)]
-        if _commit(lake, base, added, removed):
-            return
+        if groups:
+            removed[unit] = [file for group in groups for file in group]
+            jobs += [Rewriting(unit, group, run) for group in groups for run in _runs(lake, group)]
+    left, again = Counter(job.unit for job in jobs), []
+    added: dict[Unit, list[DataFile]] = defaultdict(list)
+    for job, files in zip(jobs, tasks.map(rewrite, jobs, progress), strict=True):
+        added[job.unit] += files
+        left[job.unit] -= 1
+        if not left[job.unit] and not _commit(lake, base, added.pop(job.unit), removed[job.unit]):
+            again.append(job.unit)
+    return again
 
 
 def _commit(lake: Lake, base: Snapshot, added: list[DataFile], removed: list[DataFile]) -> bool:
@@ -156,22 +180,27 @@ def _is_settled(group: list[DataFile], unit: Unit) -> bool:
     return all(f.final for f in group) and apart and inside and len({f.partitions for f in group}) == 1
 
 
-def _rewrite(lake: Lake, group: list[DataFile], unit: Unit) -> Iterator[DataFile]:
-    """Write the rows of ``group`` again, run of partitions by run."""
+def _runs(lake: Lake, group: list[DataFile]) -> list[tuple[int, int]]:
+    """Cut the partitions of a group of files into runs of about `ROWS_AT_ONCE` rows."""
     rows = sum(file.rows for file in group)
     low, high = min(f.partitions[0] for f in group), max(f.partitions[1] for f in group)
     align = PARTITIONS // lake.buckets
     runs = max(1, min((high - low) // align, -(-rows // ROWS_AT_ONCE)))
     borders = np.unique(low + (np.arange(runs + 1) * ((high - low) // align) // runs) * align).tolist()
     borders[-1] = high
-    for a, b in pairwise(borders):
-        parts = [
-            _of_partitions(lake.blocks(f), f, a, b)
-            for f in group
-            if f.partitions[0] < b and a < f.partitions[1]
-        ]
-        blocks = sort_blocks(concat(parts, BLOCK_SCHEMA))
-        yield from put_by_month(lake, blocks, (a, b), final=True, period=unit.period)
+    return list(pairwise(borders))
+
+
+def rewrite(site: Site, job: Rewriting) -> list[DataFile]:
+    """Write the rows of a run of partitions again."""
+    low, high = job.run
+    parts = [
+        _of_partitions(site.lake.blocks(file), file, low, high)
+        for file in job.group
+        if file.partitions[0] < high and low < file.partitions[1]
+    ]
+    blocks = sort_blocks(concat(parts, BLOCK_SCHEMA))
+    return put_by_month(site.lake, blocks, job.run, final=True, period=job.unit.period)
 
 
 def _of_partitions(blocks: pa.Table, file: DataFile, low: int, high: int) -> pa.Table:

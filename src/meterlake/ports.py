@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date, datetime
+    from types import TracebackType
+    from typing import Self
 
     import pyarrow as pa
 
     from meterlake.accounts import Account, Entry, PeopleChange, StoredAccount, StoredLink, StoredSession
     from meterlake.keys import StoredKey
     from meterlake.registry import TableReceipt
+    from meterlake.site import Site
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -412,3 +415,27 @@ class Archive(Protocol):
 
     def end(self) -> int:
         """Return the offset after the last that is kept; 0 for none."""
+
+
+class Engine(Protocol):
+    """What the parts of a job run on: threads of this process, or the processes of a cluster."""
+
+    def __enter__(self) -> Self:
+        """Begin a job."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, and let go of what it was given to run on."""
+
+    def map(
+        self,
+        work: Callable[[Site, Any], Any],
+        jobs: Sequence[Any],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Any]:
+        """Yield what ``work`` gives for each of ``jobs``, in their order; ``progress`` is told (done, total).
+
+        ``work`` is a function of a module, jobs and what it gives are small and can be pickled. A task may run more than
+        once, also at the same time: what it writes counts only by what it returns.
+        """

@@ -9,6 +9,7 @@ from typing import Final
 LAKE_VARIABLE: Final = "METERLAKE_LAKE"
 REGISTRY_VARIABLE: Final = "METERLAKE_REGISTRY"
 LOG_VARIABLE: Final = "METERLAKE_LOG"
+ENGINE_VARIABLE: Final = "METERLAKE_ENGINE"
 MQTT_VARIABLE: Final = "METERLAKE_MQTT"
 DEFAULT_LAKE: Final = "./lake"
 
@@ -23,14 +24,17 @@ class Settings:
     """Database URL of the registry; None: inside the lake."""
     log: str | None = None
     """URL of the log; None: SQLite inside the lake."""
+    engine: str | None = None
+    """What large jobs run on; None: threads of this process."""
     debug: bool = False
     """Whether errors show where in the program they were raised."""
 
 
 def from_environment() -> Settings:
-    """Settings by ``METERLAKE_LAKE``, ``METERLAKE_REGISTRY`` and ``METERLAKE_LOG``; empty ones count as not set."""
+    """Settings by ``METERLAKE_LAKE``, ``_REGISTRY``, ``_LOG`` and ``_ENGINE``; empty ones count as not set."""
     return Settings(
         lake=os.environ.get(LAKE_VARIABLE) or DEFAULT_LAKE,
         registry=os.environ.get(REGISTRY_VARIABLE) or None,
         log=os.environ.get(LOG_VARIABLE) or None,
+        engine=os.environ.get(ENGINE_VARIABLE) or None,
     )

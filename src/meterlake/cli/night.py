@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from meterlake.cli.options import DryRun, Lake, Output, Registry, check_form, opened, show
+from meterlake.cli.options import DryRun, Engine, Lake, Output, Registry, check_form, opened, show
 
 SHOWN: Final = (
     "run_id",
@@ -33,6 +33,7 @@ def batch(
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """Recompute a day from all that was received, and say what differs, came late or is missing."""
     from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ def batch(
     told = day or (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
     with progress() as tell:
         bar = None if tell is None else lambda done, total: tell("batch", done, total)
-        receipt = opened(context, lake, registry).batch(told, bar)
+        receipt = opened(context, lake, registry, engine).batch(told, bar)
     show(receipt if output == "json" else Listed([_short(receipt.to_json())]), output)  # type: ignore[arg-type]
 
 

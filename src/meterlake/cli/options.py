@@ -41,6 +41,15 @@ Log = Annotated[
         show_default=False,
     ),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="URL",
+        help="What does the work, local, spark://HOST:PORT or local[N]; METERLAKE_ENGINE, else local.",
+        show_default=False,
+    ),
+]
 Output = Annotated[str, typer.Option("--output", "-o", metavar=FORMATS, help="Form of the answer.")]
 Zone = Annotated[str, typer.Option("--zone", metavar="ZONE", help="Time zone of the answer and of dates.")]
 From = Annotated[str, typer.Option("--from", metavar="T", help="First moment, or a date.")]
@@ -72,13 +81,18 @@ def settings_of(
 
 
 def opened(
-    context: typer.Context, lake: str | None, registry: str | None, *, create: bool = False
+    context: typer.Context,
+    lake: str | None,
+    registry: str | None,
+    engine: str | None = None,
+    *,
+    create: bool = False,
 ) -> Meterlake:
     """Open the lake of a command; ``create`` makes one where none is."""
     from meterlake.app import open_lake
 
     settings = settings_of(context, lake, registry)
-    return open_lake(settings.lake, settings.registry, create=create)
+    return open_lake(settings.lake, settings.registry, create=create, engine=engine or settings.engine)
 
 
 def show(answer: Answer, form: str, head: Iterable[str] = ()) -> None:

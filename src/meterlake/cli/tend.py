@@ -6,7 +6,18 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from meterlake.cli.options import DryRun, Lake, Log, Output, Registry, check_form, opened, settings_of, show
+from meterlake.cli.options import (
+    DryRun,
+    Engine,
+    Lake,
+    Log,
+    Output,
+    Registry,
+    check_form,
+    opened,
+    settings_of,
+    show,
+)
 
 SHOWN: Final = ("load_id", "landed_at", "version", "received", "stored", "rejected", "seconds", "undone_by")
 """What the table of loads shows; JSON has the whole receipts."""
@@ -59,7 +70,11 @@ def quarantine(
 
 
 def check(
-    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+    context: typer.Context,
+    output: Output = "table",
+    lake: Lake = None,
+    registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """Read everything back and verify it; exit with 1 and the list where something is broken."""
     from meterlake.output import Listed
@@ -68,7 +83,7 @@ def check(
     check_form(output)
     with progress() as tell:
         told = None if tell is None else lambda done, total: tell("check", done, total)
-        report = opened(context, lake, registry).check(told)
+        report = opened(context, lake, registry, engine).check(told)
     head = f"{report.blocks:,} blocks, {report.readings:,} readings in {report.files:,} files: "
     if output == "table" and report.ok:
         typer.echo(head + "all as written")
@@ -82,7 +97,11 @@ def check(
 
 
 def compact(
-    context: typer.Context, output: Output = "table", lake: Lake = None, registry: Registry = None
+    context: typer.Context,
+    output: Output = "table",
+    lake: Lake = None,
+    registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """Rewrite the files of many loads into month files; no answer changes."""
     from meterlake.output import Listed
@@ -91,7 +110,7 @@ def compact(
     check_form(output)
     with progress() as tell:
         told = None if tell is None else lambda done, total: tell("compact", done, total)
-        receipt = opened(context, lake, registry).compact(told)
+        receipt = opened(context, lake, registry, engine).compact(told)
     show(receipt if output == "json" else Listed([receipt.to_json()]), output)  # type: ignore[arg-type]
 
 

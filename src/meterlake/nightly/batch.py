@@ -11,21 +11,17 @@ A run that was cut off goes on at its cut and skips the buckets that are done.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from meterlake.completeness import EVER_S, Roster
-from meterlake.errors import ConcurrentCommit, Invalid, NotFound
+from meterlake.errors import ConcurrentCommit, Invalid, MeterlakeError, NotFound
 from meterlake.exact import decimal_text
 from meterlake.ledger import Delivered, operation_row
 from meterlake.merge import SERIES_SCHEMA
@@ -39,11 +35,13 @@ from meterlake.nightly.tables import ADJUSTMENT_SCHEMA, COMPLETENESS_SCHEMA, DAI
 from meterlake.pending import folded
 from meterlake.ports import Change
 from meterlake.series import resettle
+from meterlake.site import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from meterlake.ports import Lake, Registry, Snapshot
+    from meterlake.ports import Engine, Lake, Registry
+    from meterlake.site import Site
 
     Progress = Callable[[int, int], None]
 
@@ -90,8 +88,10 @@ class BatchReceipt:
         return asdict(self)
 
 
-def batch(lake: Lake, registry: Registry, day: date, progress: Progress | None = None) -> BatchReceipt:
-    """Recompute the UTC ``day``; ``progress`` is told (done, total) buckets.
+def batch(
+    lake: Lake, registry: Registry, day: date, progress: Progress | None = None, engine: Engine | None = None
+) -> BatchReceipt:
+    """Recompute the UTC ``day`` on ``engine``, else in threads; ``progress`` is told (done, total) buckets.
 
     Raises:
         NotFound: the lake holds nothing of that day, and nothing was expected.
@@ -104,9 +104,15 @@ def batch(lake: Lake, registry: Registry, day: date, progress: Progress | None =
     _check_kept(lake, day)
     with _begun(lake, day) as (cut, folder):
         base = lake.snapshot(cut)
-        night = _night(lake, registry, base, start_s)
-        receipt = BatchReceipt(f"{day:%Y%m%d}-{cut}", day.isoformat(), cut, night.published)
-        found = _recomputed(night, folder, receipt, progress)
+        published = published_at(lake, start_s, cut)
+        receipt = BatchReceipt(f"{day:%Y%m%d}-{cut}", day.isoformat(), cut, published)
+        todo = [Bucket(cut, start_s, folder, run) for run in buckets(lake, base, start_s)]
+        receipt.buckets = len(todo)
+        found = Outcome()
+        with engine or Threads(lake, registry) as tasks:
+            for name, resumed in tasks.map(recompute, todo, progress):
+                found.add(_read(lake, name))
+                receipt.resumed += resumed
         if not (found.blocks or found.regions or found.channels or len(found.table("daily_totals"))):
             raise NotFound(f"{lake.url} holds nothing of {day}, and nothing was expected")
         broken = found.table("broken")
@@ -126,28 +132,29 @@ def _check_kept(lake: Lake, day: date) -> None:
 
 
 @contextmanager
-def _begun(lake: Lake, day: date) -> Iterator[tuple[int, Path]]:
+def _begun(lake: Lake, day: date) -> Iterator[tuple[int, str]]:
     """Cut and folder of a run: those of one that was cut off, else new ones; the folder goes when the run is done."""
-    if not Path(lake.url).is_dir():
-        with tempfile.TemporaryDirectory(prefix="meterlake-batch-") as folder:
-            yield folded(lake).version, Path(folder)
-        return
     done = max((run["cut"] for run in runs(lake) if run["day"] == day.isoformat()), default=-1)
-    for path in sorted((Path(lake.url) / FOLDER).glob(f"{day.isoformat()}-*")):
-        cut = int(path.name.rpartition("-")[2])
+    begun = f"{FOLDER}/{day.isoformat()}-"
+    for folder in sorted({kept.name.rpartition("/")[0] for kept in lake.store.list(begun)}):
+        cut = int(folder.rpartition("-")[2])
         if cut > done and _is_kept(lake, cut):
             break
-        shutil.rmtree(path, ignore_errors=True)
+        _drop(lake, folder)
     else:
         cut = folded(lake).version
-        path = Path(lake.url) / FOLDER / f"{day.isoformat()}-{cut}"
-        path.mkdir(parents=True, exist_ok=True)
+        folder = f"{begun}{cut}"
     try:
-        yield cut, path
+        yield cut, folder
     except NotFound:
-        shutil.rmtree(path, ignore_errors=True)
+        _drop(lake, folder)
         raise
-    shutil.rmtree(path, ignore_errors=True)
+    _drop(lake, folder)
+
+
+def _drop(lake: Lake, folder: str) -> None:
+    for kept in lake.store.list(f"{folder}/"):
+        lake.store.delete(kept.name)
 
 
 def _is_kept(lake: Lake, version: int) -> bool:
@@ -158,36 +165,46 @@ def _is_kept(lake: Lake, version: int) -> bool:
     return True
 
 
-def _night(lake: Lake, registry: Registry, base: Snapshot, start_s: int) -> Night:
-    lost = lost_of(lake.records("superseded"), base.version, start_s)
-    published = published_at(lake, start_s, base.version)
-    roster = Roster.read(registry, start_s)
+class Bucket(NamedTuple):
+    """A task of a run: a run of partitions of the UTC day from ``start_s``, as of the lake's version ``cut``."""
+
+    cut: int
+    start_s: int
+    folder: str
+    run: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What is found is kept under it."""
+        return f"{self.folder}/bucket-{self.run[0]:04d}-{self.run[1]:04d}.arrow"
+
+
+def recompute(site: Site, bucket: Bucket) -> tuple[str, bool]:
+    """Recompute a bucket that is not done; return where what was found is, and whether it was there already."""
+    kept = site.lake.store.read(bucket.name)
+    if kept is not None and Outcome.of(kept[0]) is not None:
+        return bucket.name, True
+    night = site.once((bucket.cut, bucket.start_s), lambda: _night(site, bucket))
+    site.lake.store.write(bucket.name, rework(night, bucket.run).to_bytes())
+    return bucket.name, False
+
+
+def _night(site: Site, bucket: Bucket) -> Night:
+    lake, start_s = site.lake, bucket.start_s
+    lost = lost_of(lake.records("superseded"), bucket.cut, start_s)
+    published = published_at(lake, start_s, bucket.cut)
+    roster = Roster.read(site.registry, start_s)
     kept_from_s = dropped_before(lake).get("intervals", -EVER_S)
+    base = lake.snapshot(bucket.cut)
     return Night(lake, base, Delivered.read(lake), start_s, published, Spread(lost), roster, kept_from_s)
 
 
-def _recomputed(night: Night, folder: Path, receipt: BatchReceipt, progress: Progress | None) -> Outcome:
-    """Recompute all buckets that are not done, a few at once; return what was found in all."""
-    todo = buckets(night.lake, night.base, night.start_s)
-    receipt.buckets = len(todo)
-    whole = Outcome()
-
-    def one(run: tuple[int, int]) -> tuple[Outcome, bool]:
-        path = folder / f"bucket-{run[0]:04d}-{run[1]:04d}.arrow"
-        found = Outcome.read(path)
-        if found is not None:
-            return found, True
-        found = rework(night, run)
-        found.write(path)
-        return found, False
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (found, resumed) in enumerate(pool.map(one, todo), 1):
-            whole.add(found)
-            receipt.resumed += resumed
-            if progress is not None:
-                progress(done, len(todo))
-    return whole
+def _read(lake: Lake, name: str) -> Outcome:
+    kept = lake.store.read(name)
+    found = None if kept is None else Outcome.of(kept[0])
+    if found is None:
+        raise MeterlakeError(f"{lake.url}/{name} was taken away while the batch ran; run the same again")
+    return found
 
 
 def _tell(receipt: BatchReceipt, found: Outcome) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -14,9 +13,6 @@ from meterlake.blocks import BLOCK_SCHEMA, KEY
 from meterlake.completeness import Counts, added
 from meterlake.nightly.daily import UNDATED
 from meterlake.nightly.tables import ADJUSTMENT_SCHEMA
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY_SCHEMA: Final = pa.schema([BLOCK_SCHEMA.field(name) for name in KEY])
 ADJUSTED: Final = ADJUSTMENT_SCHEMA.remove(0).remove(0)
@@ -73,30 +69,27 @@ class Outcome:
         """All rows of one of the tables."""
         return pa.concat_tables(self.tables[name])
 
-    def write(self, path: Path) -> None:
-        """Keep it in one file: whole and durable, or not there."""
+    def to_bytes(self) -> pa.Buffer:
+        """Return it as bytes that `of` reads."""
         told = {
             "channels": [[*key, s.published, s.amount, s.adjusted] for key, s in self.channels.items()],
             "regions": [[*key, *counts] for key, counts in self.regions.items()],
             "sources": [[*key, *counts] for key, counts in self.sources.items()],
             "blocks": self.blocks, "readings": self.readings,
         }  # fmt: skip
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            for name, schema in SCHEMAS.items():
-                marked = schema.with_metadata({"found": json.dumps(told)})
-                with pa.ipc.new_stream(file, marked) as stream:
-                    stream.write_table(self.table(name).replace_schema_metadata(marked.metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
+        sink = pa.BufferOutputStream()
+        for name, schema in SCHEMAS.items():
+            marked = schema.with_metadata({"found": json.dumps(told)})
+            with pa.ipc.new_stream(sink, marked) as stream:
+                stream.write_table(self.table(name).replace_schema_metadata(marked.metadata))
+        return sink.getvalue()
 
     @classmethod
-    def read(cls, path: Path) -> Outcome | None:
-        """Return what `write` kept; None where it is missing or cannot be read."""
+    def of(cls, data: bytes) -> Outcome | None:
+        """Return what `to_bytes` gave; None where it cannot be read."""
+        source = pa.BufferReader(data)
         try:
-            with path.open("rb") as file:
-                tables = {name: pa.ipc.open_stream(file).read_all() for name in SCHEMAS}
+            tables = {name: pa.ipc.open_stream(source).read_all() for name in SCHEMAS}
         except (OSError, pa.ArrowException):
             return None
         told = json.loads(tables["broken"].schema.metadata[b"found"])

@@ -1,0 +1,194 @@
+"""Tasks on Apache Spark: each takes a small job, reads and writes the lake's files itself, and returns what it wrote.
+
+There is no shuffle, and no readings pass through the driver. Tasks open lake and registry by their URLs, once a process;
+secrets travel with the task, never as a setting or an argument that others can see.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from meterlake.errors import MeterlakeError, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+    from types import TracebackType
+    from typing import Self
+
+    from meterlake.ports import Engine
+    from meterlake.site import Site
+
+PASSED_ON: Final = ("METERLAKE_", "AWS_")
+"""Variables of the environment that tasks need too begin so."""
+LOOK_S: Final = 0.25
+TRIES: Final = 4
+"""Times that a task is tried, on whatever worker."""
+LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+QUIET: Final = {
+    "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR",
+    "spark.task.maxFailures": str(TRIES),
+}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where tasks find what they work on, and the variables they need."""
+
+    run: str
+    opens: Callable[[], Site]
+    variables: dict[str, str]
+
+
+class SparkEngine:
+    """`ports.Engine` of a Spark cluster, or of Spark within this process (``local[N]``)."""
+
+    def __init__(self, master: str, opens: Callable[[], Site]) -> None:
+        """Work by ``master`` on the lake and registry that ``opens`` gives in each process; it can be pickled."""
+        self._master, self._opens = master, opens
+        self._session: Any = None
+        self._runs = 0
+
+    def __enter__(self) -> Self:
+        """Begin a job; the cluster is asked for cores with the first tasks."""
+        self._runs += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the cores back."""
+        if self._session is not None:
+            self._session.stop()
+            self._session = None
+
+    @property
+    def session(self) -> Any:
+        """The session, begun when it is first needed."""
+        if self._session is None:
+            self._session = session_at(self._master)
+        return self._session
+
+    def map(
+        self,
+        work: Callable[[Site, Any], Any],
+        jobs: Sequence[Any],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Any]:
+        """Yield what ``work`` gives for each of ``jobs``, in their order, when all are done."""
+        if not jobs:
+            return
+        context = self.session.sparkContext
+        variables = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+        place = Place(f"{os.getpid()}-{id(self)}-{self._runs}", self._opens, variables)
+        parts = context.parallelize(list(jobs), len(jobs)).mapPartitions(_Task(work, place))
+        group = f"{place.run}-{work.__name__}"
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(_collected, context, parts, group)
+            _watch(context, group, running, progress, len(jobs))
+            found = running.result()
+        for failed, given in found:
+            if failed:
+                raise given
+            yield given
+
+
+def session_at(master: str) -> Any:
+    """Return a session of Spark at ``master``, of its own settings and those in SPARK_CONF_DIR.
+
+    Raises:
+        MissingExtra: pyspark is not installed.
+        MeterlakeError: the master does not answer, or Java is missing.
+
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingExtra("pyspark", "spark") from error
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_SCALA_VERSION", "2.13")
+    builder = SparkSession.builder.master(master).appName("meterlake")
+    for name, value in QUIET.items():
+        builder = builder.config(name, value)
+    if master.startswith("local") or urlsplit(master).hostname in LOCAL:
+        builder = builder.config("spark.driver.host", "127.0.0.1")
+        builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
+    try:
+        return builder.getOrCreate()
+    except Exception as error:
+        what = str(error).strip().splitlines()[0]
+        raise MeterlakeError(
+            f"Spark at {master} did not begin: {what}; is it running, and Java 17 here?"
+        ) from error
+
+
+def _collected(context: Any, parts: Any, group: str) -> list[tuple[bool, Any]]:
+    context.setJobGroup(group, "meterlake", interruptOnCancel=True)
+    try:
+        found: list[tuple[bool, Any]] = parts.collect()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[0])
+        raise MeterlakeError(
+            f"a task failed {TRIES} times: {said}; the lake is as it was, run the same again"
+        ) from error
+    return found
+
+
+def _watch(
+    context: Any, group: str, running: Future[Any], progress: Callable[[int, int], None] | None, total: int
+) -> None:
+    """Tell how many tasks are done until the last is."""
+    tracker = context.statusTracker()
+    while progress is not None and not running.done():
+        done = 0
+        for job in tracker.getJobIdsForGroup(group):
+            stages = tracker.getJobInfo(job)
+            for stage in stages.stageIds if stages is not None else ():
+                told = tracker.getStageInfo(stage)
+                done += told.numCompletedTasks if told is not None else 0
+        progress(min(done, total), total)
+        try:
+            running.exception(LOOK_S)
+        except TimeoutError:
+            continue
+
+
+_sites: dict[str, Site] = {}
+
+
+class _Task:
+    """What runs in a worker's process; made here, pickled by Spark."""
+
+    def __init__(self, work: Callable[[Site, Any], Any], place: Place) -> None:
+        self._work, self._place = work, place
+
+    def __call__(self, jobs: Iterator[Any]) -> Iterator[tuple[bool, Any]]:
+        from pyspark import TaskContext
+
+        site = _site(self._place)
+        about = TaskContext.get()
+        last = about is None or about.attemptNumber() + 1 >= TRIES
+        for job in jobs:
+            try:
+                yield False, self._work(site, job)
+            except MeterlakeError as error:
+                if not last:
+                    raise
+                yield True, error
+
+
+def _site(place: Place) -> Site:
+    """Lake and registry of this process; what tasks of earlier jobs shared is forgotten."""
+    if place.run not in _sites:
+        os.environ.update(place.variables)
+        _sites.clear()
+        _sites[place.run] = place.opens()
+    return _sites[place.run]
+
+
+if TYPE_CHECKING:
+    _CONFORMS: type[Engine] = SparkEngine

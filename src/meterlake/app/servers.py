@@ -1,0 +1,144 @@
+"""A lake as one process, or one of several, serves it; and what carries readings to a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from meterlake.app.lakes import Meterlake
+from meterlake.app.parts import checkpoints_of, cuts_of, lake_at, log_folder, logs_at, registry_at
+from meterlake.errors import Invalid
+from meterlake.roles import ALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meterlake.bridge.run import Bridge
+    from meterlake.cluster import ClusterNode
+    from meterlake.ids import MeterIds
+    from meterlake.live.live import Live
+    from meterlake.node import Node
+    from meterlake.node_settings import NodeSettings
+    from meterlake.ports import Lake
+
+
+def open_server(
+    url: str,
+    registry: str | None,
+    settings: NodeSettings,
+    log: str | None = None,
+    roles: frozenset[str] = ALL,
+) -> Node | ClusterNode:
+    """Open the lake at ``url`` to be served by a process with some ``roles``; without ``log`` it lies in the lake's folder."""
+    match urlsplit(log or "sqlite:").scheme:
+        case "sqlite":
+            if roles != ALL:
+                raise Invalid(
+                    f"--role {','.join(sorted(roles))} needs a log that processes share: --log kafka://…"
+                )
+            return open_node(url, registry, settings, log)
+        case "kafka":
+            return _one_of_many(url, registry, settings, str(log), roles)
+        case scheme:
+            raise Invalid(f"--log {scheme}: give sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX")
+
+
+def open_node(url: str, registry: str | None, settings: NodeSettings, log: str | None = None) -> Node:
+    """Open the lake at ``url`` to be served by one process, and make it where there is none; the log is SQLite's.
+
+    Raises:
+        Conflict: another server works on this lake.
+
+    """
+    from meterlake.adapters.archive import StoreArchive
+    from meterlake.adapters.sqlite_checkpoints import SqliteCheckpoints
+    from meterlake.adapters.sqlite_log import SqliteLog
+    from meterlake.ids import MeterIds
+    from meterlake.node import Node
+
+    lake = lake_at(url, create=True)
+    folder = log_folder(lake.url, log)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = SqliteLog(folder / "log.db")
+    live = _live(MeterIds(), settings)
+    known = registry_at(registry, lake, create=True)
+    archive = StoreArchive(lake.store) if settings.archive else None
+    checkpoints = SqliteCheckpoints(folder / "open.db")
+    return Node(Meterlake(lake, known, live=live), live, kept, checkpoints, settings, archive)
+
+
+def _live(ids: MeterIds, settings: NodeSettings) -> Live:
+    """Return a live side without readings; blocks that are over by now are late."""
+    import time
+
+    from meterlake.live.live import Live
+    from meterlake.node import SPANS_S
+
+    ended = int(time.time()) - settings.grace_s
+    return Live(ids, settings.live, {span: ended // span * span for span in SPANS_S})
+
+
+def _one_of_many(
+    url: str, registry: str | None, settings: NodeSettings, log: str, roles: frozenset[str]
+) -> ClusterNode:
+    """Open a lake to be served by one process of several, which share the log."""
+    from dataclasses import replace
+    from functools import partial
+
+    from meterlake.cluster import ClusterNode
+    from meterlake.foreign import Place
+    from meterlake.handover import Committer
+    from meterlake.ids import MeterIds
+    from meterlake.ingest import Ingest
+    from meterlake.live.together import Together
+    from meterlake.shard import Shard
+
+    logs = logs_at(log)
+    lake = lake_at(url, create=True)
+    known = registry_at(registry, lake, create=True)
+    ids, cuts = MeterIds(), cuts_of(lake)
+    live = Together(ids, settings.live)
+
+    def shard(name: str) -> Shard:
+        archived = partial(_archived_end, lake, *logs.place(name))
+        return Shard(
+            name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
+            Place(*logs.place(name)), None if "seal" in roles else cuts, archived if settings.archive else None,
+        )  # fmt: skip
+
+    return ClusterNode(
+        Meterlake(lake, known, live=live), live, logs, replace(settings, batch=settings.batch and "batch" in roles),
+        ingest=Ingest(logs, settings.accept) if "ingest" in roles else None,
+        make=shard if "live" in roles else None,
+        committer=Committer(lake, known, cuts) if "seal" in roles else None,
+    )  # fmt: skip
+
+
+def _archived_end(lake: Lake, topic: str, partition: int) -> int:
+    """Return the offset after the last message of a partition that the archive beside ``lake`` holds; 0 for none."""
+    from meterlake.adapters.archived import archived_end
+    from meterlake.adapters.store_folder import FolderStore
+    from meterlake.adapters.store_s3 import S3Store
+
+    store = lake.store
+    assert isinstance(store, FolderStore | S3Store), "a lake in memory has no archive"
+    return archived_end(store, topic, partition)
+
+
+def open_bridge(url: str, to: str, key: str, map_file: Path, state: Path | None, batch: int) -> Bridge:
+    """Open the MQTT broker at ``url`` to be carried to the server at ``to``, as the settings in ``map_file`` say.
+
+    ``state`` is where moments of arrival are kept, where messages are dated by them; else a file beside the settings.
+    """
+    from meterlake.adapters.http_readings import HttpReadings
+    from meterlake.adapters.mqtt import MqttSession
+    from meterlake.bridge.map_file import read_map
+    from meterlake.bridge.moments import Moments
+    from meterlake.bridge.run import Bridge
+
+    settings = read_map(map_file)
+    moments = Moments(state or map_file.with_suffix(".state")) if settings.dated_by_arrival else None
+    receiver = HttpReadings(to, key)
+    filters = list(dict.fromkeys(topic.pattern.filter for topic in settings.topics))
+    source = MqttSession(url, settings.client, filters, ahead=2 * batch, keep_s=settings.keep_s)
+    return Bridge(source, receiver, settings, moments, batch)
