@@ -32,12 +32,13 @@ from meterlake.strips import MISSING, Kinds, Rejects, Strips, beyond_years
 from meterlake.zones import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from meterlake.delivery import Delivery
+    from meterlake.landing import Landing, Outcome
 
 AHEAD: Final = 2 * (os.cpu_count() or 1)
 """Chunks read ahead of the parsers."""
@@ -73,10 +74,12 @@ def _refuse_long(line: LongLine) -> Parsed:
 class Intake:
     """Everything that the files of one load brought."""
 
-    def __init__(self, options: LoadOptions, folder: Path, known: pa.ChunkedArray | None) -> None:
-        """Spill into ``folder``; with ``known`` meter ids, all others are refused."""
+    def __init__(
+        self, options: LoadOptions, folder: Path, known: pa.ChunkedArray | None, *, now_us: int | None = None
+    ) -> None:
+        """Spill into ``folder``; with ``known`` meter ids, all others are refused. ``now_us`` is the load's moment."""
         self.options = options
-        self.now_us = int(datetime.now(UTC).timestamp() * 1_000_000)
+        self.now_us = int(datetime.now(UTC).timestamp() * 1_000_000) if now_us is None else now_us
         self.received_us = self.now_us
         if options.received_at is not None:
             if options.received_at.tzinfo is None:
@@ -114,6 +117,19 @@ class Intake:
             else:
                 self._forget(delivery)
         progress("read", total, total)
+
+    def land(
+        self, landing: Landing, known_us: Mapping[int, int], progress: Callable[[int, int], None]
+    ) -> Outcome:
+        """Merge what was read with the lake; ``known_us`` is the arrival of content that was delivered before."""
+        for code, kind in enumerate(self.kinds.table):
+            if kind.delivery in known_us and not kind.sender_stamp:
+                self.kinds.table[code] = kind._replace(stamp_us=known_us[kind.delivery])
+        return landing.run(progress)
+
+    def close(self) -> None:
+        """Let go of what was spilled."""
+        self.store.close()
 
     def _await(self, delivery: Delivery, parsed: Future[None]) -> None:
         try:
@@ -212,9 +228,7 @@ class Intake:
     def _finish(self, delivery: Delivery) -> None:
         """Settle the local times that exist twice, which takes the whole file."""
         for name, value in delivery.assumed.items():
-            held = self.assumed.setdefault(name, value)
-            if value not in held.split(", "):
-                self.assumed[name] = f"{held}, {value}"
+            self._assume(name, value)
         for reason, piles in delivery.doubted.items():
             self._refuse(delivery, self.understood(delivery, Strips.concat(piles), reason))
         if not delivery.unsettled:
@@ -230,6 +244,13 @@ class Intake:
         self._refuse(delivery, rejects)
         self._store(delivery, 1 << 40, settled)
         delivery.unsettled.clear()
+
+    def _assume(self, name: str, values: str) -> None:
+        """Note what was taken for granted, each value once."""
+        for value in values.split(", "):
+            held = self.assumed.setdefault(name, value)
+            if value not in held.split(", "):
+                self.assumed[name] = f"{held}, {value}"
 
     def _refuse(self, delivery: Delivery, rejects: Rejects) -> None:
         """Put rejects into quarantine and count them."""

@@ -29,7 +29,7 @@ from meterlake.spool import StripStore, TableSpool, concat
 from meterlake.strips import Ints, Kinds, Strips
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from meterlake.blocks import Sender
@@ -73,6 +73,22 @@ class Outcome:
     gaps: int = 0
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By delivery: start (s) of its first and last reading that was not refused."""
+
+    def add(self, part: Outcome) -> None:
+        """Add what came of another run of meters."""
+        for number, counts in part.counts.items():
+            self.counts[number] = self.counts.get(number, 0) + counts
+        for channel, amount in part.amounts.items():
+            self.amounts[channel] += amount
+        self.added += part.added
+        self.blocks += part.blocks
+        self.off_grid += part.off_grid
+        self.meters += part.meters
+        self.channels += part.channels
+        self.gaps += part.gaps
+        for number, span in part.spans.items():
+            held = self.spans.get(number, span)
+            self.spans[number] = min(held[0], span[0]), max(held[1], span[1])
 
 
 class Landing:
@@ -128,6 +144,17 @@ class Landing:
                     self.outcome.added += files
         self.outcome.removed = sorted(self._replaced) if self.write else []
         return self.outcome
+
+    def merge(self, run: tuple[int, int]) -> Mapping[DataFile, list[tuple[Ints, pa.Table]]]:
+        """Merge one run of partitions; return, by file, the rows that go and the merged blocks that come instead."""
+        self._merge_run(run)
+        return self._replaced
+
+    def absorb(self, part: Outcome, tables: tuple[pa.Table, pa.Table, pa.Table]) -> None:
+        """Add what another process made of a run: its outcome, and what was lost, the series and the changes."""
+        self.outcome.add(part)
+        for spool, table in zip((self.lost, self.series, self.changes), tables, strict=True):
+            spool.add(table)
 
     def holds_on(self, newer: Snapshot, waiting: pa.Table) -> bool:
         """Whether the outcome stands on ``newer`` as it is: nothing that landed since can share its keys.
@@ -315,14 +342,17 @@ class Landing:
             self.outcome.added += files
 
     def _rewrite(self, file: DataFile) -> list[DataFile]:
-        """Write a file again with the merged rows in place of those that collided."""
-        replaced = self._replaced[file]
-        keep = np.ones(file.rows, bool)
-        for rows, _ in replaced:
-            keep[rows] = False
-        whole = self.lake.blocks(file).filter(pa.array(keep))
-        blocks = sort_blocks(pa.concat_tables([whole, *(merged for _, merged in replaced)]))
-        return put_by_month(self.lake, blocks, file.partitions)
+        return rewritten(self.lake, file, self._replaced[file])
+
+
+def rewritten(lake: Lake, file: DataFile, replaced: Sequence[tuple[Ints, pa.Table]]) -> list[DataFile]:
+    """Write a file again with the merged rows in place of those that collided."""
+    keep = np.ones(file.rows, bool)
+    for rows, _ in replaced:
+        keep[rows] = False
+    whole = lake.blocks(file).filter(pa.array(keep))
+    blocks = sort_blocks(pa.concat_tables([whole, *(merged for _, merged in replaced)]))
+    return put_by_month(lake, blocks, file.partitions)
 
 
 def _may_share(a: DataFile, b: DataFile) -> bool:

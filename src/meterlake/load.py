@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +44,7 @@ from meterlake.ledger import (
     quarantine_rows,
     superseded,
 )
+from meterlake.load_tasks import StagedIntake
 from meterlake.pending import folded, pending
 from meterlake.ports import Change
 from meterlake.readings import AUTHORITATIVE
@@ -55,7 +57,7 @@ from meterlake.strips import Strips
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from meterlake.ports import Lake, Registry, Snapshot
+    from meterlake.ports import Engine, Lake, Registry, Snapshot
 
 CHANGES_SHOWN: Final = 1_000
 """Replaced values listed in the receipt of a dry run; all of them go to ``--changes FILE``."""
@@ -76,9 +78,14 @@ class Load:
         registry: Registry,
         options: LoadOptions,
         progress: Callable[[str, int, int], None] | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        """``progress`` is told (phase, done, total) in bytes while reading and in readings after."""
+        """``progress`` is told (phase, done, total) in bytes while reading and in readings after.
+
+        With ``engine`` its tasks do the work, else threads of this process.
+        """
         self.lake, self.registry, self.options = lake, registry, options
+        self._engine = engine
         self.progress = progress or (lambda *_: None)
         self.started = time.monotonic()
 
@@ -86,14 +93,19 @@ class Load:
         """Load ``paths``; Invalid where nothing is found, files that fail are named in the receipt."""
         with tempfile.TemporaryDirectory(prefix="meterlake-") as folder:
             self.folder = Path(folder)
-            known = self.registry.table("meters")["meter_id"] if self.options.known_only else None
-            self.intake = Intake(self.options, self.folder, known)
+            self.intake = self._intake()
             try:
                 self.deliveries = self._deliver(find(paths, self.folder))
                 self.intake.read(self.deliveries, self.progress)
                 return self._land()
             finally:
-                self.intake.store.close()
+                self.intake.close()
+
+    def _intake(self) -> Intake:
+        if self._engine is not None:
+            return StagedIntake(self.options, self.folder, self.lake, self._engine)
+        known = self.registry.table("meters")["meter_id"] if self.options.known_only else None
+        return Intake(self.options, self.folder, known)
 
     def _deliver(self, sources: list[Source]) -> list[Delivery]:
         first = DRY_NUMBERS if self.options.dry_run else self.lake.reserve(len(sources))
@@ -131,7 +143,9 @@ class Load:
                 known.senders, self.folder, self.registry.series, waiting=pending(self.lake, base),
                 open_from=open_from(self.lake.records("operations")), write=not self.options.dry_run,
             )  # fmt: skip
-            outcome = landing.run(lambda done, total: self.progress("merge", done, total))
+            earlier = {d.number: d.known_us for d in whole if d.known_us is not None}
+            told = partial(self.progress, "merge")
+            outcome = self.intake.land(landing, earlier, told)
             quarantine = concat([self.intake.refused(), *self._off_grid(whole, outcome)], QUARANTINE_SCHEMA)
             receipt = self._receipt(load_id, whole, outcome, base, quarantine)
             if self.options.dry_run:
@@ -239,10 +253,6 @@ class Load:
         }
         for delivery in whole:
             delivery.known_us = earlier.get(self._content(delivery))
-        known = {d.number: d.known_us for d in whole if d.known_us is not None}
-        for code, kind in enumerate(self.intake.kinds.table):
-            if kind.delivery in known and not kind.sender_stamp:
-                self.intake.kinds.table[code] = kind._replace(stamp_us=known[kind.delivery])
 
     def _content(self, delivery: Delivery) -> str:
         return f"{delivery.source.content}:{self._reading_hash()[:16]}"

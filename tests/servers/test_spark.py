@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from dataclasses import replace
 from datetime import date
 
@@ -12,10 +14,21 @@ import pytest
 from meterlake.app import open_lake
 from meterlake.simulate import SimulateOptions, simulate
 
-FLEET = SimulateOptions(points=60, days=4, start=date(2026, 1, 1), format="wide", seed=3, faults={"missing": 0.01})
+FLEET = SimulateOptions(
+    points=60, days=4, start=date(2026, 1, 1), format="wide", seed=3, faults={"missing": 0.01}
+)
 DAY = "2026-01-02"
 RECEIVED = "2026-02-01T00:00:00Z"
-SECONDS = ("seconds", "landed_at", "bytes_on_disk", "bytes_before", "bytes_after", "run_id")
+SECONDS = (
+    "seconds",
+    "readings_per_s",
+    "day_of_10m_meters_s",
+    "landed_at",
+    "bytes_on_disk",
+    "bytes_before",
+    "bytes_after",
+    "run_id",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +50,9 @@ def lake_of(folder, fleet, engine=None):
 def readings(lake):
     """All readings as sorted Arrow rows."""
     rows = lake.sql("select * from readings")
-    return rows.sort_by([(name, "ascending") for name in rows.column_names if not pa.types.is_nested(rows[name].type)])
+    return rows.sort_by(
+        [(name, "ascending") for name in rows.column_names if not pa.types.is_nested(rows[name].type)]
+    )
 
 
 def told(receipt):
@@ -60,3 +75,54 @@ def test_batch_compaction_and_check_equal_those_of_threads(tmp_path, fleet, engi
     assert readings(threads).equals(readings(spark))
     assert spark.check().ok
     assert json.dumps(told(threads.check())) == json.dumps(told(spark.check()))
+
+
+def files_of(folder, fleet):
+    """Files of every fate: whole, zipped, sent twice, beside the grid, broken, with lines that are refused."""
+    folder.mkdir()
+    rows = fleet / "first" / "readings"
+    names = sorted(path for path in rows.rglob("*") if path.is_file())
+    with zipfile.ZipFile(folder / "some.zip", "w") as archive:
+        for path in names[:2]:
+            archive.write(path, path.name)
+    for path in names[2:]:
+        shutil.copy(path, folder / path.name)
+    shutil.copy(names[0], folder / "twice.csv")
+    lines = ["meter,start,kwh,interval"] + [f"m{n},2026-01-01T{n:02d}:00:00Z,1.5,3600" for n in range(20)]
+    beside = [f"m{n},2026-01-02T{n:02d}:07:00Z,1.5,3600" for n in range(3)]
+    same = [f"m{n},2026-01-02T{n:02d}:00:00Z,2.5,3600" for n in range(3)] + [
+        "m1,yesterday,2,3600",
+        "m1,2026-01-01T00:00:00Z,x,3600",
+    ]
+    (folder / "long.csv").write_text("\n".join(lines + same + beside) + "\n")
+    (folder / "broken.gz").write_bytes(b"\x1f\x8b no")
+    return folder
+
+
+def test_a_load_of_many_files_equals_that_of_threads(tmp_path, fleet, engine):
+    """Again too, where half of it is there already and in older files, and as a dry run."""
+    files = files_of(tmp_path / "files", fleet)
+    threads, spark = (open_lake(str(tmp_path / name)) for name in ("threads", "spark"))
+    for lake in (threads, spark):
+        lake.load(str(fleet / "again" / "readings"), source="again", received_at=RECEIVED)
+    spark = open_lake(str(tmp_path / "spark"), engine=engine)
+    for dry_run in (True, False, False):
+        first, second = (
+            lake.load(str(files), received_at=RECEIVED, dry_run=dry_run) for lake in (threads, spark)
+        )
+        assert told(first) == told(second)
+    assert first.replayed
+    assert len(threads.quarantine()) > 2
+    assert sorted(map(str, threads.quarantine().to_pylist())) == sorted(
+        map(str, spark.quarantine().to_pylist())
+    )
+    assert readings(threads).equals(readings(spark))
+    assert threads.registry.series().equals(spark.registry.series())
+    assert spark.check().ok
+    assert spark.lake.store.list("staging/") == []
+    name = threads.lake.records("superseded").column_names
+    both = [
+        lake.lake.records("superseded").sort_by([(n, "ascending") for n in name[:4]])
+        for lake in (threads, spark)
+    ]
+    assert len(both[0]) == len(both[1]) > 0

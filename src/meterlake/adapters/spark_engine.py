@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -113,7 +114,10 @@ def session_at(master: str) -> Any:
     builder = SparkSession.builder.master(master).appName("meterlake")
     for name, value in QUIET.items():
         builder = builder.config(name, value)
+    told = Path(__file__).with_name("spark-log4j2.properties")
+    builder = builder.config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile=file:{told}")
     if master.startswith("local") or urlsplit(master).hostname in LOCAL:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = builder.config("spark.driver.host", "127.0.0.1")
         builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
     try:

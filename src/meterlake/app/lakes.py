@@ -67,7 +67,11 @@ class Meterlake(Questions):
         named = [paths] if isinstance(paths, str | Path) else paths
         shown = f"{named[0]} and {len(named) - 1} more" if len(named) > 1 else str(named[0] if named else "")
         with at_work(self.lake.store, "load", shown, progress) as tell:
-            return Load(self.lake, self.registry, chosen, tell).run([str(path) for path in named])
+            texts = [str(path) for path in named]
+            if self._engine_url in {None, "local"}:
+                return Load(self.lake, self.registry, chosen, tell).run(texts)
+            with self._engine() as engine:
+                return Load(self.lake, self.registry, chosen, tell, engine).run(texts)
 
     def undo(self, load_id: str, *, dry_run: bool = False) -> UndoReceipt:
         """Take a load back as a new version."""

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from meterlake.cli.options import DryRun, Lake, Output, Registry, check_form, opened, settings_of, show
+from meterlake.cli.options import (
+    DryRun,
+    Engine,
+    Lake,
+    Output,
+    Registry,
+    check_form,
+    opened,
+    settings_of,
+    show,
+)
 
 if TYPE_CHECKING:
     from meterlake.receipt import Receipt
@@ -84,6 +94,7 @@ def load(  # noqa: PLR0913 - the options of the command
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """Read meter files into the lake, all of them in one commit."""
     check_form(output)
@@ -100,7 +111,7 @@ def load(  # noqa: PLR0913 - the options of the command
     }  # fmt: skip
     options = options_of(told, store_at(settings_of(context, lake, registry).lake))
     with progress() as tell:
-        receipt = opened(context, lake, registry, create=True).load(paths, options, tell)
+        receipt = opened(context, lake, registry, engine, create=True).load(paths, options, tell)
     _show_receipt(receipt, output)
     for file in receipt.errors:
         typer.echo(f"meterlake: {file.error}", err=True)
