@@ -210,6 +210,9 @@ def test_a_key_is_asked_for_once_in_a_while(ask):
             asked.append(sha256)
             return ask.keyed.keys.find(sha256)
 
+        def used(self, id_, day):
+            ask.keyed.keys.used(id_, day)
+
     ring = KeyRing(Counting())
     for _ in range(3):
         assert ring.kept(ask.keyed("read")) or ring.asked(ask.keyed("read"))

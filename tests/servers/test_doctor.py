@@ -100,8 +100,9 @@ def test_a_broker_of_mqtt_lets_us_in_or_says_why_not(lake, mqtt):
 
 def test_a_mail_server_lets_us_in_and_gets_no_mail(lake, smtp):
     told = {"METERLAKE_MAIL_FROM": "ops@example.org", "METERLAKE_PUBLIC_URL": "http://127.0.0.1:8080"}
+    before = len(smtp.mails)
     assert doctor(lake, METERLAKE_SMTP_URL=smtp.url, **told)["mail"]["ok"]
-    assert smtp.mails == []
+    assert len(smtp.mails) == before
     assert "METERLAKE_MAIL_FROM" in doctor(lake, METERLAKE_SMTP_URL=smtp.url)["mail"]["what"]
     away = doctor(lake, METERLAKE_SMTP_URL=f"smtp://u:secret@127.0.0.1:{free_port()}", **told)["mail"]
     assert "does not take mail" in away["what"]

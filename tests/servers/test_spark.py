@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
@@ -60,9 +67,10 @@ def told(receipt):
     return {name: value for name, value in receipt.to_json().items() if name not in SECONDS}
 
 
-@pytest.fixture(params=["local[2]", "cluster"])
-def engine(request):
-    return request.param if request.param != "cluster" else request.getfixturevalue("spark").url
+@pytest.fixture
+def engine(spark):
+    """A cluster of two workers; Spark within the process is tried where a driver is killed, and with real data."""
+    return spark.url
 
 
 def test_batch_compaction_and_check_equal_those_of_threads(tmp_path, fleet, engine):
@@ -126,3 +134,70 @@ def test_a_load_of_many_files_equals_that_of_threads(tmp_path, fleet, engine):
         for lake in (threads, spark)
     ]
     assert len(both[0]) == len(both[1]) > 0
+
+
+def test_a_hundred_files_are_loaded_though_executors_die(tmp_path, spark):
+    """Two workers; an executor is killed whenever one is seen for the first time, three times in all."""
+    files, n = tmp_path / "files", 100
+    files.mkdir()
+    for number in range(n):
+        lines = [f"m{number:03d},2026-01-01T{hour:02d}:00:00Z,{number}.5,3600" for hour in range(24)]
+        (files / f"{number:03d}.csv").write_text("meter,start,kwh,interval\n" + "\n".join(lines) + "\n")
+    threads = open_lake(str(tmp_path / "threads")).load(str(files), received_at=RECEIVED)
+    lake = open_lake(str(tmp_path / "spark"), engine=spark.url)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(lake.load, str(files), received_at=RECEIVED)
+        killed = set()
+        while not loading.done() and len(killed) < 3:
+            for pid in set(spark.executors()) - killed:
+                time.sleep(1.5 * len(killed) + 4)  # its first tasks are under way
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+                break
+            time.sleep(0.1)
+        receipt = loading.result(timeout=300)
+    assert killed
+    assert told(receipt) == told(threads)
+    assert receipt.count("stored") == n * 24
+    assert readings(lake).equals(readings(open_lake(str(tmp_path / "threads"))))
+    report = lake.check()
+    assert report.ok
+    assert report.readings == n * 24
+    named = {file.path for file in lake.lake.snapshot().files}
+    orphans = lake.lake.sweep(now_s=time.time() + 2 * 86_400)
+    assert not named & set(orphans)
+    assert lake.check().ok
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_driver_killed_in_mid_commit_leaves_all_or_nothing(tmp_path, fleet, when):
+    """The next run completes the load, or finds it done."""
+    url, files = tmp_path / "lake", str(fleet / "first" / "readings")
+    open_lake(str(url))
+    step = ("meterlake.adapters.delta:DeltaLake.commit", when, "1")
+    command = ("load", files, "--lake", str(url), "--received-at", RECEIVED, "--engine", "local[2]")
+    done = subprocess.run([sys.executable, "-m", "meterlake.testing.dying", *step, *command], check=False)
+    assert done.returncode == -signal.SIGKILL
+    lake = open_lake(str(url), engine="local[2]")
+    assert lake.lake.snapshot().version == (1 if when == "after" else 0)
+    receipt = lake.load(files, received_at=RECEIVED)
+    assert receipt.replayed == (when == "after")
+    whole = open_lake(str(tmp_path / "whole"))
+    whole.load(files, received_at=RECEIVED)
+    assert readings(lake).equals(readings(whole))
+    assert lake.check().ok
+
+
+def test_real_london_data_is_the_same_on_both(tmp_path, real_data):
+    files = str(real_data / "lcl_london" / "Ryanhilde__meter_readings")
+    threads, spark = (
+        open_lake(str(tmp_path / "threads")),
+        open_lake(str(tmp_path / "spark"), engine="local[2]"),
+    )
+    first, second = (lake.load(files, received_at=RECEIVED) for lake in (threads, spark))
+    assert told(first) == told(second)
+    assert first.count("stored") > 100_000
+    assert readings(threads).equals(readings(spark))
+    assert told(threads.compact()) == told(spark.compact())
+    assert readings(threads).equals(readings(spark))
