@@ -22,6 +22,7 @@ from meterlake.app import create_topics, open_node, open_server
 from meterlake.formats.batch import ARROW
 from meterlake.keys import ApiKey
 from meterlake.node_settings import NodeSettings
+from meterlake.settings import Settings
 from meterlake.testing.servers.kafka import kafka
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def kafka_part(meters: int, slots: int, partitions: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder, kafka(1) as servers:
         log = servers.log_url("bench")
         create_topics(log, partitions, 1)
-        node = open_server(f"{folder}/shards", None, SETTINGS, log)
+        node = open_server(Settings(lake=f"{folder}/shards", log=log), SETTINGS)
         node.start()
         while len(node.status()["shards"]) < 3 * partitions:
             time.sleep(0.05)

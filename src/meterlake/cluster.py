@@ -17,7 +17,9 @@ from meterlake.changes import Changes
 from meterlake.chores import Chores, Nights
 from meterlake.errors import Invalid, NotFound
 from meterlake.holding import Holding
+from meterlake.live.together import Together
 from meterlake.nightly.history import runs
+from meterlake.publishing import Publishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     from meterlake.ingest import Ingest
     from meterlake.keys import ApiKey
     from meterlake.live.cut import EntryNote
-    from meterlake.live.together import Together
+    from meterlake.live.part import Elsewhere
     from meterlake.node_settings import NodeSettings
-    from meterlake.ports import Logs
+    from meterlake.ports import Logs, Publisher
     from meterlake.shard import Shard
 
 COMMIT_S: Final = 0.5
@@ -40,16 +42,26 @@ class ClusterNode:
     """One process of several on a lake; what it does follows from its parts."""
 
     def __init__(  # noqa: PLR0913 - the parts of a server
-        self, lake: Meterlake, live: Together, logs: Logs, settings: NodeSettings, *, ingest: Ingest | None,
+        self, lake: Meterlake, live: Together | Elsewhere, logs: Logs | None, settings: NodeSettings, *, ingest: Ingest | None,
         make: Callable[[str], Shard] | None, committer: Committer | None = None,
+        holds: Together | None = None, shows: Callable[[str, int | None], Publisher] | None = None,
     ) -> None:  # fmt: skip
-        """Without ``ingest`` no batches are taken, without ``make`` no shards held, without ``committer`` no cuts committed."""
+        """Without ``ingest`` no batches are taken, without ``make`` no shards held, without ``committer`` no cuts committed.
+
+        ``live`` is what questions are answered from, ``holds`` the shards of this process, which ``shows`` shows to others.
+        """
         self.lake, self.live, self.logs, self.settings = lake, live, logs, settings
         self.changes, self.chores = Changes(), Chores()
         self.ingest = ingest
         self.holding = None
+        self._publishing = None
         if make is not None:
-            self.holding = Holding(logs, make, live, lake.registry, settings, self.chores, self.changes.tell)
+            assert logs is not None, "shards are of logs"
+            assert holds is not None, "shards are held"
+            changed = self.changes.tell if live is holds else _nobody
+            self.holding = Holding(logs, make, holds, lake.registry, settings, self.chores, changed)
+            if shows is not None:
+                self._publishing = Publishing(self.holding.shown, shows, self.chores)
         self.ready = False
         self._threads = []
         if committer is not None:
@@ -69,8 +81,12 @@ class ClusterNode:
         """Begin to work; shards come as others let go of them."""
         if self.holding is not None:
             self.holding.start()
+        if not isinstance(self.live, Together):
+            self.live.start(self.chores.trouble, self.changes.tell)
         for thread in self._threads:
             thread.start()
+        if self._publishing is not None:
+            self._publishing.start()
         self.ready = True
 
     def stop(self) -> None:
@@ -84,7 +100,12 @@ class ClusterNode:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        self.logs.close()
+        if self._publishing is not None:
+            self._publishing.stop()
+        if not isinstance(self.live, Together):
+            self.live.stop()
+        if self.logs is not None:
+            self.logs.close()
 
     def _commit(self) -> None:
         while not self.chores.stop.wait(COMMIT_S):
@@ -105,17 +126,30 @@ class ClusterNode:
             NotFound: no such batch is known.
 
         """
-        name = f"batch:{batch_id}"
-        memo = self.logs.find([name]).get(name)
-        if memo is None:
-            raise NotFound(f"no batch {batch_id}")
-        told: dict[str, Any] = json.loads(memo)
         notes = self.live.notes_of(batch_id)
+        told = self._memo(batch_id, notes)
         if notes:
             return told | {"state": "live", "slots": _summed([note.told() for note in notes])}
         rows = self.lake.lake.records("deliveries")
         sealed = pc.any(pc.equal(rows["load_id"], batch_id)).as_py()
         return told | {"state": "sealed" if sealed else "live"}
+
+    def _memo(self, batch_id: str, notes: list[EntryNote]) -> dict[str, Any]:
+        """What its sender was told; where this process does not reach the log, what is recorded of it."""
+        if self.logs is not None:
+            name = f"batch:{batch_id}"
+            memo = self.logs.find([name]).get(name)
+            if memo is None:
+                raise NotFound(f"no batch {batch_id}")
+            found: dict[str, Any] = json.loads(memo)
+            return found
+        if notes:
+            return _by_id(notes)[batch_id]
+        rows = self.lake.lake.records("deliveries")
+        landed = _by_batch(rows.filter(pc.equal(rows["load_id"], batch_id)))
+        if not landed:
+            raise NotFound(f"no batch {batch_id}")
+        return _landed(landed[0])
 
     def batches(self, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Accepted batches by falling number, those below ``before``: number, batch_id, source, received_at, counts.
@@ -149,11 +183,15 @@ class ClusterNode:
             "log_kept": sum(shard.live.offset - shard.live.saved_offset for shard in shards),
             "waiting_batches": waiting,
             "waiting_bytes": waiting_bytes,
-            "newest_us": self.live.most(lambda live: live.last_us),
+            "newest_us": self.live.newest_us,
             "seal_age_s": round(max((now - shard.sealed_s for shard in shards), default=0.0), 3),
             "checkpoint_age_s": round(max((now - shard.saved_s for shard in shards), default=0.0), 3),
             "live": self.live.sizes(),
         }
+
+
+def _nobody(_epoch: int) -> None:
+    """Tell nobody: who looks is told by what is shown."""
 
 
 def _summed(counts: list[dict[str, int]]) -> dict[str, int]:

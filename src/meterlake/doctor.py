@@ -68,7 +68,7 @@ def examine(settings: Settings, mqtt: str | None = None) -> list[Finding]:
         attempt("registry", lambda: _know(settings.registry, lake))
         attempt("feeds", lambda: f"{len(read_feeds(lake.store))} saved")
     attempt("log", lambda: _log(settings))
-    for part, test in app.trials_of(mqtt):
+    for part, test in app.trials_of(settings, mqtt):
         attempt(part, test)
     if lakes:
         attempt("clock", lambda: _clock(lakes[0]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from meterlake.chores import Chores
+    from meterlake.live.live import Live
     from meterlake.live.together import Together
     from meterlake.node_settings import NodeSettings
     from meterlake.ports import Append, Logs, Member, Record, Registry
@@ -108,6 +109,14 @@ class Holding:
             except Exception as error:  # noqa: BLE001 - whoever takes it next reads a little more of the log
                 log.error("shard not saved", shard=name, why=str(error))
         self._changed(self.live.epoch)
+
+    def shown(self) -> Mapping[str, tuple[Live, int | None]]:
+        """Live sides of the shards that are ours, and the generation of our holding them."""
+        return {
+            name: (shard.live, shard.checkpoints.generation)
+            for name, shard in self.shards.items()
+            if not shard.fenced
+        }
 
     # -- reading -------------------------------------------------------------------------------------
 

@@ -22,10 +22,11 @@ from meterlake.entry import Entry
 from meterlake.errors import Damaged, NotFound
 from meterlake.logs import log
 from meterlake.nightly.history import runs
+from meterlake.publishing import Publishing
 from meterlake.seal import seal, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from meterlake.keys import ApiKey
     from meterlake.live.live import Live
     from meterlake.node_settings import NodeSettings
-    from meterlake.ports import Archive, Checkpoints, Log
+    from meterlake.ports import Archive, Checkpoints, Log, Publisher
     from meterlake.seal import SealReceipt
 
 SPANS_S: Final = (86_400, 3_600)
 """Lengths of the blocks that are open: days, and hours for intervals below a minute."""
 
+WHOLE: Final = "all"
+"""Name of the one shard of a process that holds everything."""
 REGION_DIGITS: Final = 5
 EARLY: Final = 0.7
 """Of the memory for live readings in use: beyond it blocks are sealed without their grace."""
@@ -48,7 +51,7 @@ EARLY: Final = 0.7
 class Node:
     """A lake that is served: its questions, what is live, and the threads between them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server
         self,
         lake: Meterlake,
         live: Live,
@@ -56,8 +59,9 @@ class Node:
         checkpoints: Checkpoints,
         settings: NodeSettings,
         archive: Archive | None = None,
+        shows: Callable[[str, int | None], Publisher] | None = None,
     ) -> None:
-        """``lake`` answers questions with ``live`` laid over what is stored."""
+        """``lake`` answers questions with ``live`` laid over what is stored; ``shows`` makes what shows it to others."""
         self.lake, self.live, self.log = lake, live, log_
         self.checkpoints, self.settings, self.archive = checkpoints, settings, archive
         self.changes = Changes()
@@ -69,6 +73,9 @@ class Node:
         self.chores = Chores()
         self._sealing = Lock()
         self._placed: tuple[Any, Any] | None = None
+        self._publishing = None
+        if shows is not None:
+            self._publishing = Publishing(lambda: {WHOLE: (live, None)}, shows, self.chores)
         self._threads = [
             Thread(target=self._keep, name="keep", daemon=True),
             Thread(target=Nights(lake, settings, self.chores).run, name="night", daemon=True),
@@ -89,6 +96,8 @@ class Node:
         self.acceptor.start(last_us)
         for thread in self._threads:
             thread.start()
+        if self._publishing is not None:
+            self._publishing.start()
         self.ready = True
 
     def _restore(self) -> int:
@@ -117,6 +126,8 @@ class Node:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        if self._publishing is not None:
+            self._publishing.stop()
         if self.acceptor.failure is None:
             self.checkpoint()
         self.checkpoints.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from meterlake.accounts import Account, Entry, PeopleChange, StoredAccount, StoredLink, StoredSession
     from meterlake.keys import StoredKey
+    from meterlake.live.live import Live
     from meterlake.registry import TableReceipt
     from meterlake.site import Site
 
@@ -387,8 +388,28 @@ class Checkpoints(Protocol):
     def load(self) -> tuple[bytes, Iterator[tuple[str, bytes]]] | None:
         """Return the state and all pieces of the last save; None where there was none; Damaged by checksum."""
 
+    @property
+    def generation(self) -> int | None:
+        """Number of the last save: who takes over later saves under a greater one. None where nobody can."""
+
     def close(self) -> None:
         """Let go of the store."""
+
+
+class Publisher(Protocol):
+    """Who shows a live side to other processes."""
+
+    def publish(self, live: Live) -> None:
+        """Show what has changed since the last time; all of it where that is gone.
+
+        Raises:
+            Fenced: another process shows this shard now.
+            MeterlakeError: it cannot be shown right now.
+
+        """
+
+    def close(self) -> None:
+        """Let go; what is shown stays."""
 
 
 class Cuts(Protocol):

@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from meterlake.bodies import BatchReceipt
     from meterlake.changes import Changes
     from meterlake.keys import ApiKey
-    from meterlake.live.live import Live
-    from meterlake.live.together import Together
+    from meterlake.live.part import LiveView
     from meterlake.node_settings import NodeSettings
 
 
@@ -22,7 +21,7 @@ class Server(Protocol):
     changes: Changes
 
     @property
-    def live(self) -> Live | Together:
+    def live(self) -> LiveView:
         """What is live, as far as this process knows."""
 
     @property

@@ -19,8 +19,7 @@ from meterlake.live.views import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meterlake.live.live import Live
-    from meterlake.live.together import Together
+    from meterlake.live.part import LiveView
     from meterlake.live.views import Newest
     from meterlake.merge import Bools
     from meterlake.ports import Registry
@@ -162,7 +161,7 @@ def first_of(values: Ints, limit: int) -> Ints:
 class Silence:
     """Keeps watch over all meters of a node. Safe to share between threads."""
 
-    def __init__(self, registry: Registry, live: Live | Together) -> None:
+    def __init__(self, registry: Registry, live: LiveView) -> None:
         """Watch the meters of ``registry`` and of ``live``."""
         self._registry, self._live = registry, live
         self._lock = Lock()

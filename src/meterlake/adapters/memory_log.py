@@ -105,6 +105,10 @@ class MemoryCheckpoints:
             return None
         return self._kept.state, iter(self._kept.pieces.items())
 
+    @property
+    def generation(self) -> None:
+        """None: one process alone can have it."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -129,10 +129,10 @@ def session_at(master: str) -> Any:
         ) from error
 
 
-def _collected(context: Any, parts: Any, group: str) -> list[tuple[bool, Any]]:
+def _collected(context: Any, parts: Any, group: str) -> list[Any]:
     context.setJobGroup(group, "meterlake", interruptOnCancel=True)
     try:
-        found: list[tuple[bool, Any]] = parts.collect()
+        found: list[Any] = parts.collect()
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[0])
@@ -159,6 +159,29 @@ def _watch(
             running.exception(LOOK_S)
         except TimeoutError:
             continue
+
+
+def examined(master: str) -> str:
+    """Say which Spark it is, by a task.
+
+    Raises:
+        MeterlakeError: the master does not answer, or no worker can import this program.
+
+    """
+    session = session_at(master)
+    try:
+        found = _collected(
+            session.sparkContext, session.sparkContext.parallelize([0], 1).map(_version), "doctor"
+        )
+        return f"{master}: Spark {session.version}, a worker with meterlake {found[0]} did a task"
+    finally:
+        session.stop()
+
+
+def _version(_: int) -> str:
+    from meterlake import __version__
+
+    return __version__
 
 
 _sites: dict[str, Site] = {}

@@ -103,6 +103,10 @@ class SqliteCheckpoints:
         finally:
             reader.close()
 
+    @property
+    def generation(self) -> None:
+        """None: one process alone can have it."""
+
     def close(self) -> None:
         """Let go of the file; what was saved is durable already."""
         self._file.close()

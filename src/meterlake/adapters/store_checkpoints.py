@@ -147,6 +147,11 @@ class StoreCheckpoints:
                 raise Damaged(f"{self.url}: piece {name} is not what was written; {_REMEDY}")
             yield name, own
 
+    @property
+    def generation(self) -> int:
+        """Number of the last save."""
+        return self._number
+
     def close(self) -> None:
         """Nothing is held open."""
 

@@ -12,8 +12,7 @@ from meterlake.intervals import DAY_S
 from meterlake.live.views import AVERAGE_OF, METER_SCHEMA, RECENT_SCHEMA, WINDOWS_S
 
 if TYPE_CHECKING:
-    from meterlake.live.live import Live
-    from meterlake.live.together import Together
+    from meterlake.live.part import LiveView
 
 LONG_S: Final = 400 * DAY_S
 """Nothing is live that began longer ago."""
@@ -21,7 +20,7 @@ SUMS: Final = ("today", "filled", *WINDOWS_S, "average")
 
 
 def together(
-    live: Live | Together, meters: list[tuple[str, int]], now_s: int, seconds: int
+    live: LiveView, meters: list[tuple[str, int]], now_s: int, seconds: int
 ) -> tuple[pa.Table, pa.Table]:
     """Return how some meters stand together (`views.METER_SCHEMA`) and their latest slots (`views.RECENT_SCHEMA`).
 
@@ -39,9 +38,7 @@ def together(
     return _stand(rows), _added(pa.concat_tables(slots))
 
 
-def _since(
-    live: Live | Together, meter: str, stands: pa.Table, since: int, now_s: int
-) -> list[dict[str, Any]]:
+def _since(live: LiveView, meter: str, stands: pa.Table, since: int, now_s: int) -> list[dict[str, Any]]:
     """Rows of a meter, without sums of slots that began before ``since``."""
     slots = live.recent(meter, now_s, LONG_S)
     begun = pc.greater_equal(slots["start"], since)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from meterlake.people import Desk
     from meterlake.ports import Checkpoints, Cuts, Engine, Keys, Lake, Logs, PeopleStore, Registry, Store
+    from meterlake.settings import Settings
     from meterlake.site import Site
 
 BUCKETS: Final = 64
@@ -169,7 +170,7 @@ def trial_of_log(url: str) -> str:
     return examined(KafkaUrl.parse(url))
 
 
-def trials_of(mqtt: str | None) -> list[tuple[str, Callable[[], str]]]:
+def trials_of(where: Settings, mqtt: str | None) -> list[tuple[str, Callable[[], str]]]:
     """Return what is set beside lake, registry and log, and how it is tried; a trial raises MeterlakeError."""
     import os
     from functools import partial
@@ -177,6 +178,14 @@ def trials_of(mqtt: str | None) -> list[tuple[str, Callable[[], str]]]:
     from meterlake.mail import SMTP_URL, mail_from
 
     found: list[tuple[str, Callable[[], str]]] = []
+    if where.live is not None:
+        from meterlake.adapters.redis_keys import examined as shown
+
+        found.append(("live", partial(shown, where.live)))
+    if where.engine not in {None, "local"}:
+        from meterlake.adapters.spark_engine import examined as begun
+
+        found.append(("engine", partial(begun, str(where.engine))))
     if os.environ.get(SMTP_URL):
         found.append(("mail", lambda: mail.examined() if (mail := mail_from(os.environ)) else "not set"))
     if mqtt:

@@ -11,39 +11,48 @@ from meterlake.errors import Invalid
 from meterlake.roles import ALL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from meterlake.bridge.run import Bridge
     from meterlake.cluster import ClusterNode
     from meterlake.ids import MeterIds
     from meterlake.live.live import Live
+    from meterlake.live.part import Elsewhere
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
-    from meterlake.ports import Lake
+    from meterlake.ports import Lake, Logs, Publisher
+    from meterlake.settings import Settings
 
 
 def open_server(
-    url: str,
-    registry: str | None,
-    settings: NodeSettings,
-    log: str | None = None,
-    roles: frozenset[str] = ALL,
+    where: Settings, settings: NodeSettings, roles: frozenset[str] = ALL, *, engine: str | None = None
 ) -> Node | ClusterNode:
-    """Open the lake at ``url`` to be served by a process with some ``roles``; without ``log`` it lies in the lake's folder."""
-    match urlsplit(log or "sqlite:").scheme:
+    """Open the lake of ``where`` to be served by a process with some ``roles``; without a log it lies in the lake's folder.
+
+    ``engine`` is what the nightly batch runs on.
+    """
+    engine = engine or where.engine
+    match urlsplit(where.log or "sqlite:").scheme:
+        case "sqlite" if roles == ALL:
+            return open_node(where.lake, where.registry, settings, where.log, live=where.live, engine=engine)
+        case "sqlite" if where.live is not None and roles <= {"web", "batch"}:
+            return _one_of_many(where, settings, None, roles, engine)
         case "sqlite":
-            if roles != ALL:
-                raise Invalid(
-                    f"--role {','.join(sorted(roles))} needs a log that processes share: --log kafka://…"
-                )
-            return open_node(url, registry, settings, log)
+            raise Invalid(
+                f"--role {','.join(sorted(roles))} needs what processes share: a log, --log kafka://…, or, for web and batch, "
+                "what is live of another server, --live redis://…"
+            )
         case "kafka":
-            return _one_of_many(url, registry, settings, str(log), roles)
+            return _one_of_many(where, settings, logs_at(str(where.log)), roles, engine)
         case scheme:
             raise Invalid(f"--log {scheme}: give sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX")
 
 
-def open_node(url: str, registry: str | None, settings: NodeSettings, log: str | None = None) -> Node:
+def open_node(
+    url: str, registry: str | None, settings: NodeSettings, log: str | None = None, *, live: str | None = None,
+    engine: str | None = None,
+) -> Node:  # fmt: skip
     """Open the lake at ``url`` to be served by one process, and make it where there is none; the log is SQLite's.
 
     Raises:
@@ -60,11 +69,25 @@ def open_node(url: str, registry: str | None, settings: NodeSettings, log: str |
     folder = log_folder(lake.url, log)
     folder.mkdir(parents=True, exist_ok=True)
     kept = SqliteLog(folder / "log.db")
-    live = _live(MeterIds(), settings)
+    held = _live(MeterIds(), settings)
     known = registry_at(registry, lake, create=True)
     archive = StoreArchive(lake.store) if settings.archive else None
     checkpoints = SqliteCheckpoints(folder / "open.db")
-    return Node(Meterlake(lake, known, live=live), live, kept, checkpoints, settings, archive)
+    whole = Meterlake(lake, known, live=held, engine=engine)
+    return Node(whole, held, kept, checkpoints, settings, archive, shows=_shows(lake, live))
+
+
+def _shows(lake: Lake, url: str | None) -> Callable[[str, int | None], Publisher] | None:
+    """Return what makes the publisher of a shard, where what is live is shown."""
+    if url is None:
+        return None
+    from functools import partial
+
+    from meterlake.adapters.redis_keys import client
+    from meterlake.adapters.redis_publisher import RedisPublisher
+
+    client(url).close()  # a URL that is none is told now
+    return partial(RedisPublisher, url, lake.url)
 
 
 def _live(ids: MeterIds, settings: NodeSettings) -> Live:
@@ -79,9 +102,9 @@ def _live(ids: MeterIds, settings: NodeSettings) -> Live:
 
 
 def _one_of_many(
-    url: str, registry: str | None, settings: NodeSettings, log: str, roles: frozenset[str]
+    where: Settings, settings: NodeSettings, logs: Logs | None, roles: frozenset[str], engine: str | None
 ) -> ClusterNode:
-    """Open a lake to be served by one process of several, which share the log."""
+    """Open a lake to be served by one process of several, which share the log or see what is live elsewhere."""
     from dataclasses import replace
     from functools import partial
 
@@ -93,25 +116,34 @@ def _one_of_many(
     from meterlake.live.together import Together
     from meterlake.shard import Shard
 
-    logs = logs_at(log)
-    lake = lake_at(url, create=True)
-    known = registry_at(registry, lake, create=True)
+    lake = lake_at(where.lake, create=True)
+    known = registry_at(where.registry, lake, create=True)
     ids, cuts = MeterIds(), cuts_of(lake)
-    live = Together(ids, settings.live)
+    holds = Together(ids, settings.live)
 
     def shard(name: str) -> Shard:
+        assert logs is not None, "shards are of logs"
         archived = partial(_archived_end, lake, *logs.place(name))
         return Shard(
             name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
             Place(*logs.place(name)), None if "seal" in roles else cuts, archived if settings.archive else None,
         )  # fmt: skip
 
+    live = holds if where.live is None else _elsewhere(lake, where.live, settings)
     return ClusterNode(
-        Meterlake(lake, known, live=live), live, logs, replace(settings, batch=settings.batch and "batch" in roles),
-        ingest=Ingest(logs, settings.accept) if "ingest" in roles else None,
-        make=shard if "live" in roles else None,
+        Meterlake(lake, known, live=live, engine=engine), live, logs,
+        replace(settings, batch=settings.batch and "batch" in roles),
+        ingest=Ingest(logs, settings.accept) if logs is not None and "ingest" in roles else None,
+        make=shard if logs is not None and "live" in roles else None,
         committer=Committer(lake, known, cuts) if "seal" in roles else None,
+        holds=holds, shows=_shows(lake, where.live),
     )  # fmt: skip
+
+
+def _elsewhere(lake: Lake, url: str, settings: NodeSettings) -> Elsewhere:
+    from meterlake.adapters.redis_view import RedisView
+
+    return RedisView(url, lake.url, settings.live)
 
 
 def _archived_end(lake: Lake, topic: str, partition: int) -> int:

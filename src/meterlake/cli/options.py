@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meterlake.settings import Settings
+from meterlake.settings import Settings, live_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,15 @@ Log = Annotated[
         "--log",
         metavar="URL",
         help="The log, sqlite:FOLDER or kafka://HOST:PORT[,HOST:PORT]/PREFIX; METERLAKE_LOG, else inside the lake.",
+        show_default=False,
+    ),
+]
+Live = Annotated[
+    str | None,
+    typer.Option(
+        "--live",
+        metavar="URL",
+        help="Where what is live is shown to other processes, memory, redis://, rediss:// or unix://PATH; METERLAKE_LIVE, else memory.",
         show_default=False,
     ),
 ]
@@ -73,11 +82,21 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, 
 
 
 def settings_of(
-    context: typer.Context, lake: str | None, registry: str | None, log: str | None = None
+    context: typer.Context,
+    lake: str | None,
+    registry: str | None,
+    log: str | None = None,
+    live: str | None = None,
 ) -> Settings:
     """Settings of a command: its own options, else those before its name, else the environment."""
     told = context.find_root().obj or Settings()
-    return replace(told, lake=lake or told.lake, registry=registry or told.registry, log=log or told.log)
+    return replace(
+        told,
+        lake=lake or told.lake,
+        registry=registry or told.registry,
+        log=log or told.log,
+        live=live_url(live) or (told.live if live is None else None),
+    )
 
 
 def opened(

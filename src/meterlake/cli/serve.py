@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from meterlake.cli.options import Lake, Log, Output, Registry, check_form, opened, settings_of, show
+from meterlake.cli.options import (
+    Engine,
+    Lake,
+    Live,
+    Log,
+    Output,
+    Registry,
+    check_form,
+    opened,
+    settings_of,
+    show,
+)
 
 if TYPE_CHECKING:
     from meterlake.ports import Keys
@@ -26,6 +37,8 @@ def serve(  # noqa: PLR0913 - the options of the command
         str, typer.Option("--role", metavar="ROLES", help="all, or some of ingest,live,seal,web,batch.")
     ] = "all",
     log: Log = None,
+    live: Live = None,
+    engine: Engine = None,
     lake: Lake = None,
     registry: Registry = None,
 ) -> None:
@@ -41,7 +54,7 @@ def serve(  # noqa: PLR0913 - the options of the command
     from meterlake.web.app import make_web
     from meterlake.web.home import warm
 
-    settings, limits, roles = settings_of(context, lake, registry, log), ApiLimits(), roles_of(role)
+    settings, limits, roles = settings_of(context, lake, registry, log, live), ApiLimits(), roles_of(role)
     told = settings_from(os.environ)
     if host not in LOCAL:
         typer.echo(
@@ -50,7 +63,7 @@ def serve(  # noqa: PLR0913 - the options of the command
             err=True,
         )
     with listen(host, port) as socket:
-        node = open_server(settings.lake, settings.registry, told, settings.log, roles)
+        node = open_server(settings, told, roles, engine=engine)
         node.start()
         desk = people_of(node.lake.registry)
         try:

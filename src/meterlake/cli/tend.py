@@ -10,6 +10,7 @@ from meterlake.cli.options import (
     DryRun,
     Engine,
     Lake,
+    Live,
     Log,
     Output,
     Registry,
@@ -130,12 +131,14 @@ def feeds(
     show(Listed(items, "items", ["feed", "options"]), output, [f"feeds of {where.url}/{FILE}"])
 
 
-def doctor(
+def doctor(  # noqa: PLR0913 - a part each
     context: typer.Context,
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
     log: Log = None,
+    live: Live = None,
+    engine: Engine = None,
     mqtt: Annotated[
         str | None,
         typer.Option(
@@ -146,15 +149,18 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Try every part that is set: lake, registry, log, mail, broker, rights, space, versions, clock; a line each."""
+    """Try every part that is set: lake, registry, log, live view, engine, mail, broker, rights, space, versions, clock; a line each."""
     import os
+    from dataclasses import replace
 
     from meterlake.doctor import examine
     from meterlake.output import Listed
     from meterlake.settings import MQTT_VARIABLE
 
     check_form(output)
-    findings = examine(settings_of(context, lake, registry, log), mqtt or os.environ.get(MQTT_VARIABLE))
+    settings = settings_of(context, lake, registry, log, live)
+    settings = replace(settings, engine=engine or settings.engine)
+    findings = examine(settings, mqtt or os.environ.get(MQTT_VARIABLE))
     show(Listed([finding.to_json() for finding in findings], "items"), output)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

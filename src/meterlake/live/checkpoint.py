@@ -74,8 +74,12 @@ class Beside(Protocol):
 class Saver:
     """What of the live side is in the checkpoints already."""
 
-    def __init__(self) -> None:
-        """Start with nothing saved."""
+    def __init__(self, *, shows: bool = False) -> None:
+        """Start with nothing saved.
+
+        One that ``shows`` keeps the state where others look at it: the log is not cut by it, nothing is restored of it.
+        """
+        self._shows = shows
         self.sealed: SealedState | None = None
         """Newest landed seal as of `load`."""
         self.epoch = 0
@@ -136,7 +140,7 @@ class Saver:
             told: dict[str, Any] = {}
             dropped: Sequence[str] = ()
             more: Mapping[str, bytes] = {}
-            if live.beside is not None:
+            if live.beside is not None and not self._shows:
                 more, dropped, told = live.beside.changes()
             state, epoch, gone, offset = _state(live, told), live.epoch, len(self.gone), live.offset
         checkpoints.save(pieces | dict(more), [*self.gone[:gone], *dropped], state)
@@ -153,6 +157,8 @@ class Saver:
             self.deliveries |= deliveries
             self.noted = max([self.noted, *notes.values()])
             self.delivered = max([self.delivered, *deliveries.values()])
+            if self._shows:
+                return
             live.saved_offset = offset
             if live.beside is not None:
                 live.beside.saved(more)

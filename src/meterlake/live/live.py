@@ -78,6 +78,8 @@ class Live:
         self.pending: tuple[Cut, list[tuple[int, int]], int] | None = None
         """The cut not released yet, its sets, and how many of the late batches are in it."""
         self.saver = Saver()
+        self.shown: list[Saver] = []
+        """What others see of it, kept by those who publish it."""
         self.beside: Beside | None = None
         """What is saved and restored together with it."""
 
@@ -337,9 +339,11 @@ class Live:
             self.pending = None
             for key in keys:
                 views.carry(self.sets.pop(key))
-                self.saver.forget_set(key)
             self._forget_phases()
-            self.saver.forget_late(self.late[:late], [note.number for note in cut.entries])
+            for saver in (self.saver, *self.shown):
+                for key in keys:
+                    saver.forget_set(key)
+                saver.forget_late(self.late[:late], [note.number for note in cut.entries])
             del self.late[:late]
             self.has_late[:] = False
             for batch in self.late:
@@ -368,7 +372,8 @@ class Live:
         needed += [note.number for note in self.unsealed.values()]
         below = min(needed, default=self.number + 1)
         self.deliveries.drop_below(below)
-        self.saver.forget_deliveries(below)
+        for saver in (self.saver, *self.shown):
+            saver.forget_deliveries(below)
 
     def note(self, batch_id: str) -> EntryNote | None:
         """Return what became of a batch that no seal has recorded yet; None for any other."""

@@ -104,15 +104,7 @@ class Together:
 
     def regions(self, now_s: int) -> pa.Table:
         """Sums by region, class, channel and interval: rows of `views.REGION_SCHEMA`."""
-        rows = pa.concat_tables(
-            [views.REGION_SCHEMA.empty_table(), *(live.regions(now_s) for live in self.lives)]
-        )
-        how = [
-            (name, "max" if name == "last_s" else "sum") for name in rows.column_names if name not in _PLACE
-        ]
-        grouped = rows.group_by(_PLACE, use_threads=False).aggregate(how)
-        columns = [grouped[name] for name in _PLACE] + [grouped[f"{name}_{f}"] for name, f in how]
-        return pa.Table.from_arrays(columns, schema=views.REGION_SCHEMA)
+        return regions_of([live.regions(now_s) for live in self.lives])
 
     def fleet(self, now_s: int) -> pa.Table:
         """Sums by channel and interval: rows of `views.FLEET_SCHEMA`."""
@@ -120,9 +112,7 @@ class Together:
 
     def top(self, n: int, channel: str | None, now_s: int | None = None) -> pa.Table:
         """The ``n`` meters with the greatest power in their latest slot: rows of `views.TOP_SCHEMA`."""
-        rows = [live.top(n, channel, now_s) for live in self.lives]
-        whole = pa.concat_tables([views.TOP_SCHEMA.empty_table(), *rows])
-        return whole.sort_by([("power_w", "descending"), ("meter", "ascending")]).slice(0, n)
+        return top_of([live.top(n, channel, now_s) for live in self.lives], n)
 
     def newest(self, known: views.Newest = views.NOTHING) -> views.Newest:
         """Newest interval of each meter, with what was ``known`` of those that were released since."""
@@ -176,9 +166,29 @@ class Together:
                 summed[name] += n
         return summed | {"bytes": self.used_bytes}
 
+    @property
+    def newest_us(self) -> int:
+        """Arrival of the newest batch."""
+        return self.most(lambda live: live.last_us)
+
     def most(self, value: Callable[[Live], int]) -> int:
         """Return the greatest ``value`` of the live sides; 0 for none."""
         return max((value(live) for live in self.lives), default=0)
+
+
+def regions_of(parts: Sequence[pa.Table]) -> pa.Table:
+    """Add up the regions of several shards."""
+    rows = pa.concat_tables([views.REGION_SCHEMA.empty_table(), *parts])
+    how = [(name, "max" if name == "last_s" else "sum") for name in rows.column_names if name not in _PLACE]
+    grouped = rows.group_by(_PLACE, use_threads=False).aggregate(how)
+    columns = [grouped[name] for name in _PLACE] + [grouped[f"{name}_{f}"] for name, f in how]
+    return pa.Table.from_arrays(columns, schema=views.REGION_SCHEMA)
+
+
+def top_of(parts: Sequence[pa.Table], n: int) -> pa.Table:
+    """Return the ``n`` greatest of several shards."""
+    whole = pa.concat_tables([views.TOP_SCHEMA.empty_table(), *parts])
+    return whole.sort_by([("power_w", "descending"), ("meter", "ascending")]).slice(0, n)
 
 
 def _chained(maps: Sequence[Mapping[int, Any]]) -> Mapping[int, Any]:

@@ -121,7 +121,7 @@ class Page:
         known: dict[str, Any] = {
             "signed": self.visitor, "nav": () if self.visitor is None else NAV[self.visitor.account.role],
             "here": self.request.url.path, "csrf": self._csrf(), "zone": "UTC", "locale": str(locale).replace("_", "-"),
-            "made": MADE,
+            "made": MADE, "behind": "live view" in self.request.app.state.served.node.trouble,
         }  # fmt: skip
         text = templates().get_template(template).render(known | told | {"told_locale": locale})
         spent = f"{(time.perf_counter() - self.began) * 1000:.1f}"
