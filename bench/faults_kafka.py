@@ -80,7 +80,7 @@ class Trial:
     def send(self, urls: Callable[[], str], key: str, senders: int = 2) -> None:
         """Begin to send."""
         for _ in range(senders):
-            sender = Sender(urls, key, self.chance.randrange(1 << 30), readings=60)
+            sender = Sender(urls, key, self.chance.randrange(1 << 30), readings=60, several=True)
             self.senders.append(sender)
             sender.start()
 
