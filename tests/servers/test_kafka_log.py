@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from confluent_kafka import Message
 
 from meterlake.adapters import kafka_topics
-from meterlake.adapters.kafka_logs import KafkaLogs
+from meterlake.adapters.kafka_logs import KafkaLogs, Sent
 from meterlake.adapters.kafka_settings import KafkaUrl
 from meterlake.errors import Conflict, NotFound
 from meterlake.testing.log_contract import LogContract, batch, batches, expected
@@ -84,3 +85,12 @@ def test_a_log_without_topics_says_how_to_make_them(url):
 
 class TestKafkaLogs(LogsContract):
     pass
+
+
+def test_a_message_that_was_sent_again_counts_as_durable_wherever_it_is():
+    """The client tells no offset where the brokers had the message already."""
+    sent = Sent(3)
+    for i, message in enumerate((Message(offset=5), Message(), Message(offset=-1))):
+        sent.one(i)(None, message)
+    sent.wait()
+    assert (sent.offsets, sent.error) == ([5, None, None], "")

@@ -33,10 +33,11 @@ PRODUCER: Final = {
 }  # fmt: skip
 
 
-class _Sent:
+class Sent:
     """Messages on their way: their offsets, and the first of them that did not arrive."""
 
     def __init__(self, n: int) -> None:
+        """Of ``n`` messages."""
         self.offsets: list[int | None] = [None] * n
         self.error = ""
         self._left, self._lock, self._done = n, Lock(), Event()
@@ -47,7 +48,7 @@ class _Sent:
         def told(error: Any, message: Any) -> None:
             with self._lock:
                 if error is None:
-                    self.offsets[i] = message.offset() if message.offset() >= 0 else None
+                    self.offsets[i] = _offset_of(message)
                 else:
                     self.error = self.error or error.str()
                 self._left -= 1
@@ -59,6 +60,12 @@ class _Sent:
     def wait(self) -> None:
         """Wait until all are durable or given up, which the client does by itself."""
         self._done.wait()
+
+
+def _offset_of(message: Any) -> int | None:
+    """Where it is; of one that was sent again the client tells -1 or nothing."""
+    offset = message.offset()
+    return int(offset) if offset is not None and offset >= 0 else None
 
 
 class KafkaLogs:
@@ -100,7 +107,7 @@ class KafkaLogs:
         self, messages: Sequence[tuple[str, int, bytes | None, bytes, Sequence[tuple[str, bytes | None]]]]
     ) -> list[int | None]:
         """Send (topic, partition, key, value, headers), wait for all, and return their offsets."""
-        library, sent = kafka(), _Sent(len(messages))
+        library, sent = kafka(), Sent(len(messages))
         error = ""
         for i, (topic, partition, key, value, headers) in enumerate(messages):
             if not error:
@@ -115,7 +122,7 @@ class KafkaLogs:
                     error = refused.args[0].str()
                     if refused.args[0].code() == library.KafkaError.MSG_SIZE_TOO_LARGE:
                         raise TooLarge(f"a message of {len(value)} bytes for {topic}: {error}") from refused
-            sent.one(i)(None, _NoMessage)
+            sent.one(i)(None, library.Message())
         if messages:
             sent.wait()
         if error or sent.error:
@@ -184,14 +191,6 @@ class KafkaLogs:
         if self._names is not None:
             self._names.close()
         self._producer.flush(0)
-
-
-class _NoMessage:
-    """Stands for a message that was never sent."""
-
-    @staticmethod
-    def offset() -> int:
-        return -1
 
 
 if TYPE_CHECKING:
