@@ -174,11 +174,11 @@ def group(lake: Path, log: str, seed: int) -> dict[str, object]:
         trial.send(lambda: ingest.url, key)
         for name in ("one", "two", "three"):
             trial.server(name, "live,seal", METERLAKE_GRACE="1h")
-        time.sleep(8)
+        time.sleep(5)
         trial.kill("one")
-        time.sleep(12)
+        time.sleep(9)
         trial.kill("two")
-        time.sleep(12)
+        time.sleep(9)
         trial.finish()
         last = trial.server("last", "all", METERLAKE_GRACE="1h")
         trial.kill("three")
@@ -187,7 +187,7 @@ def group(lake: Path, log: str, seed: int) -> dict[str, object]:
         trial.stop()
 
 
-def frozen(lake: Path, log: str, seed: int, seconds: float = 14.0) -> dict[str, object]:
+def frozen(lake: Path, log: str, seed: int, seconds: float = 10.0) -> dict[str, object]:
     """Freeze each of two that share the shards until it is given up, let the other work, and thaw it again."""
     trial = Trial(lake, topics(log), seed)
     try:
@@ -196,7 +196,7 @@ def frozen(lake: Path, log: str, seed: int, seconds: float = 14.0) -> dict[str, 
         trial.send(lambda: ingest.url, key)
         for name in ("one", "two"):
             trial.server(name, "live,seal", METERLAKE_GRACE="1h")
-        time.sleep(8)
+        time.sleep(5)
         for name in ("one", "two"):
             process = trial.servers[name].process
             assert process is not None, "it was started"

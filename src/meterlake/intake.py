@@ -148,7 +148,7 @@ class Intake:
         self._failed.append(delivery.number)
 
     def refused(self) -> pa.Table:
-        """Rows of QUARANTINE_SCHEMA for the files that did not fail."""
+        """Rows of QUARANTINE_SCHEMA for the files that did not fail, by file and line."""
         rows = self.quarantine.table()
         failed = pc.is_in(rows["delivery"], value_set=pa.array(self._failed, pa.int32()))
         rows = rows.filter(pc.invert(failed))
@@ -158,7 +158,8 @@ class Intake:
             if len(mine):
                 lines[mine] = line_numbers(lines[mine], delivery.lines)
         place = rows.schema.get_field_index("line")
-        return rows.set_column(place, QUARANTINE_SCHEMA.field("line"), pa.array(lines))
+        rows = rows.set_column(place, QUARANTINE_SCHEMA.field("line"), pa.array(lines))
+        return rows.take(pa.array(np.lexsort((lines, owner))))
 
     def _origin(self, delivery: Delivery) -> Origin:
         options = self.options

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+STAGING: Final = "staging"
+"""Folder of a lake for what tasks of a load put away."""
+
 SUPERSEDED_SCHEMA: Final = pa.schema(
     [
         pa.field("meter_id", pa.string()),

@@ -26,7 +26,7 @@ from meterlake.errors import Invalid, MeterlakeError
 from meterlake.ids import PARTITIONS, MeterIds
 from meterlake.intake import Intake, LoadOptions
 from meterlake.landing import RUN_SLOTS, Landing, Outcome, rewritten
-from meterlake.ledger import QUARANTINE_SCHEMA, Delivered, open_from
+from meterlake.ledger import QUARANTINE_SCHEMA, STAGING, Delivered, open_from
 from meterlake.pending import pending
 from meterlake.spool import StripStore, concat
 from meterlake.strips import Kind, Kinds, Strips
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from meterlake.ports import DataFile, Engine, Lake
     from meterlake.site import Site
     from meterlake.strips import Ints
-
-STAGING: Final = "staging"
-"""Folder of a lake for what tasks of a load put away."""
 
 PARSERS: Final = 256
 """Tasks that parse at most; small files share one."""
@@ -260,7 +257,7 @@ class StagedIntake(Intake):
         progress("read", total, total)
 
     def refused(self) -> pa.Table:
-        """Rows of QUARANTINE_SCHEMA for the files that did not fail."""
+        """Rows of QUARANTINE_SCHEMA for the files that did not fail, by file and line."""
         return concat([parcel.refused for parcel in self._parcels], QUARANTINE_SCHEMA)
 
     def land(

@@ -5,7 +5,7 @@ tier       what                                                        before it
 =========  ==========================================================  =====================================
 beats      blocks of intervals below a minute                          complete quarter-hours become blocks
 intervals  blocks of a minute and more                                 the totals of their local days are there
-archive    Parquet files of the log's batches as they were accepted
+archive    Parquet files of the log's batches as they were accepted, and messages that a stream job received
 days       totals of local days
 trail      lines of the audit trail
 =========  ==========================================================  =====================================
@@ -42,11 +42,12 @@ from meterlake.nightly.history import changed_days, dropped_before
 from meterlake.nightly.rollup import QUARTER_S, Rollup
 from meterlake.pending import folded, pending
 from meterlake.ports import Change, Kept, Store
+from meterlake.seal import newest_seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from meterlake.ports import DataFile, Lake, Registry, Snapshot, Trail
+    from meterlake.ports import DataFile, Lake, Received, ReceivedFile, Registry, Snapshot, Trail
 
 FILE: Final = "retention.toml"
 TRAIL: Final = "trail"
@@ -135,11 +136,13 @@ def borders(ages: Mapping[str, str], today: date) -> dict[str, date]:
     return found
 
 
-def retain(
+def retain(  # noqa: PLR0913 - the tiers lie in these
     lake: Lake, registry: Registry, ages: Mapping[str, str], now: datetime, *, dry_run: bool = False,
-    trail: Trail | None = None,
+    trail: Trail | None = None, received: Received | None = None,
 ) -> RetainReceipt:  # fmt: skip
     """Drop what is older than its age, as one commit; with ``dry_run`` say what would go.
+
+    Of ``received`` messages those go, with the archive, that seals have taken to the lake.
 
     Raises:
         Invalid: a tier or age is none, or this lake cannot forget what the record says of dropped blocks.
@@ -154,6 +157,8 @@ def retain(
         if not dry_run:
             receipt.computed = _totals_first(lake, registry, limits)
         _drop(lake, own, limits, receipt, now)
+    if "archive" in own and received is not None:
+        _drop_received(lake, received, limits["archive"], receipt)
     if TRAIL in edges and trail is not None:
         receipt.tiers.append(asdict(_forget_trail(trail, edges["trail"], now, dry_run=dry_run)))
     receipt.seconds = round(time.monotonic() - started, 3)
@@ -250,6 +255,24 @@ def _archived(lake: Lake, limit: int | None) -> list[Kept]:
         return []
     files = lake.store.list(f"{ARCHIVE}/")[:-1]
     return [kept for kept in files if _newest_day(lake, kept)[0] < str(date_of(limit))]
+
+
+def _drop_received(lake: Lake, received: Received, limit: int, receipt: RetainReceipt) -> None:
+    """Drop files of messages that are all older than ``limit`` (s) and below the newest seal of their shard, or count them."""
+    seals = {shard: newest_seal(lake, shard) for shard in {file.shard for file in received.files()}}
+
+    def goes(file: ReceivedFile) -> bool:
+        seal = seals.get(file.shard)
+        return file.newest_us < limit * 1_000_000 and seal is not None and file.last < seal.offset
+
+    gone = [file for file in received.files() if goes(file)] if receipt.dry_run else received.drop(goes)
+    tier = next(one for one in receipt.tiers if one["tier"] == "archive")
+    days = [str(date_of(file.newest_us // 1_000_000)) for file in gone]
+    tier["blocks"] += len(gone)
+    tier["readings"] += sum(file.rows for file in gone)
+    tier["bytes"] += sum(file.bytes for file in gone)
+    tier["first"] = min([*days, *filter(None, [tier["first"]])], default=None)
+    tier["last"] = max([*days, *filter(None, [tier["last"]])], default=None)
 
 
 def _newest_day(lake: Lake, kept: Kept) -> tuple[str, int]:

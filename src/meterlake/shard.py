@@ -63,11 +63,15 @@ class Shard:
 
     # -- take over and let go ------------------------------------------------------------------------
 
-    def restore(self) -> int:
-        """Fill the live side from the last checkpoint and make it ours; return the offset to read from."""
+    def restore(self, since: int | None = None) -> int:
+        """Fill the live side from the last checkpoint and make it ours; return the offset to read from.
+
+        From ``since`` on there are messages elsewhere, if not in the log any more.
+        """
         began = time.monotonic()
         offset = self.live.restore(self.checkpoints, sealed(self._lake, self.name))
         first, end = self.log.bounds()
+        first = first if since is None else min(first, since)
         if not first <= offset <= end:
             raise Damaged(
                 f"{self.log.url} has offsets {first} to {end}, the checkpoint of {self.name} stands at {offset}: they are not "

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from meterlake.adapters import delta_place
 from meterlake.adapters.delta import DeltaLake
+from meterlake.adapters.received import DeltaReceived, write
 from meterlake.adapters.store_checkpoints import StoreCheckpoints
 from meterlake.adapters.store_folder import FolderStore
 from meterlake.adapters.store_s3 import S3Store
@@ -21,6 +23,7 @@ from meterlake.app import open_lake
 from meterlake.errors import Invalid, MeterlakeError
 from meterlake.testing.lake_contract import LakeContract
 from meterlake.testing.log_contract import CheckpointsContract
+from meterlake.testing.received_contract import ReceivedContract
 from meterlake.testing.servers.storm import storm
 from meterlake.testing.store_contract import StoreContract
 
@@ -56,6 +59,20 @@ class TestCheckpoints(CheckpointsContract):
     @pytest.fixture
     def another(self, url):
         return lambda: StoreCheckpoints(S3Store(url), "gas-1")
+
+
+class TestReceived(ReceivedContract):
+    @pytest.fixture
+    def received(self, url):
+        return DeltaReceived(S3Store(url))
+
+    @pytest.fixture
+    def another(self, url):
+        return lambda: DeltaReceived(S3Store(url))
+
+    @pytest.fixture
+    def put(self, url):
+        return partial(write, S3Store(url))
 
 
 def meterlake(*words, **env):

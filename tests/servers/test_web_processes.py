@@ -42,7 +42,7 @@ def ask(url, path, key):
     return httpx.get(f"{url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
-def until(get, wanted, seconds=8):
+def until(get, wanted, seconds=30):
     """Ask until the answer is ``wanted``; return how long that took."""
     began = time.monotonic()
     while (found := get()) != wanted:

@@ -36,9 +36,10 @@ from meterlake.adapters.delta_records import (
     make_table,
 )
 from meterlake.adapters.files import FileReader, packed_blocks
+from meterlake.adapters.received import TABLE as RECEIVED
 from meterlake.blocks import BLOCK_SCHEMA
 from meterlake.errors import ConcurrentCommit, Conflict, Invalid, NotFound
-from meterlake.ledger import RECORD_SCHEMAS
+from meterlake.ledger import RECORD_SCHEMAS, STAGING
 from meterlake.ports import Change, DataFile, Lake, Snapshot
 
 if TYPE_CHECKING:
@@ -206,26 +207,34 @@ class DeltaLake:
     def sweep(self, *, now_s: float | None = None) -> list[str]:
         """Remove files that no commit names and that are a day old; return the paths of those of blocks."""
         limit = (time.time() if now_s is None else now_s) - SWEEP_AFTER_S
-        kept = self.store.list(f"{BLOCKS}/")
-        logs = [
-            one.name
+        gone = self._sweep(BLOCKS, limit)
+        self._sweep(RECEIVED, limit)
+        for one in self.store.list(f"{STAGING}/"):
+            if one.modified_s < limit:
+                self.store.delete(one.name)
+        with self._lock:
+            for side in self._sides.values():
+                side.sweep()
+        return gone
+
+    def _sweep(self, table: str, limit: float) -> list[str]:
+        """Remove files of a table that no commit ever named and that are older than ``limit`` (s); return their paths."""
+        kept = self.store.list(f"{table}/")
+        old = [
+            one.name.removeprefix(f"{table}/")
             for one in kept
-            if one.name.startswith(f"{BLOCKS}/_delta_log/") and one.name.endswith(".json")
+            if one.name.endswith(".parquet") and "/_delta_log/" not in one.name and one.modified_s < limit
         ]
+        if not old:
+            return []
+        logs = [one.name for one in kept if "/_delta_log/" in one.name and one.name.endswith(".json")]
         named: set[str] = set()
         for log in logs:
             found = self.store.read(log)
             named |= set() if found is None else set(_ADDED.findall(found[0].decode()))
-        gone = []
-        for one in kept:
-            name = one.name.removeprefix(f"{BLOCKS}/")
-            ours = name.endswith(".parquet") and not name.startswith("_delta_log/")
-            if ours and name not in named and one.modified_s < limit:
-                self.store.delete(one.name)
-                gone.append(name)
-        with self._lock:
-            for side in self._sides.values():
-                side.sweep()
+        gone = [name for name in old if name not in named]
+        for name in gone:
+            self.store.delete(f"{table}/{name}")
         return gone
 
     def gather(self, folded_through: int, *, now_s: float | None = None) -> int:

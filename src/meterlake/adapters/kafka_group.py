@@ -31,6 +31,11 @@ OURS: Final = {
 }  # fmt: skip
 
 
+def group_of(url: KafkaUrl) -> str:
+    """Name of the group of those who share the partitions."""
+    return f"{url.prefix}.live"
+
+
 class KafkaMember:
     """`ports.Member` of the consumer group ``PREFIX.live``."""
 
@@ -38,7 +43,7 @@ class KafkaMember:
         """Ask for a share of the partitions."""
         self._url, self._shards = url, shards
         self._broken: MeterlakeError | Exception | None = None
-        own = {"group.id": f"{url.prefix}.live", **OURS}
+        own = {"group.id": group_of(url), **OURS}
         told = SETTINGS | url.configuration({})
         if told.get("group.protocol") == "consumer":  # the broker decides these
             for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):

@@ -11,12 +11,13 @@ from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from meterlake.adapters.kafka_group import KafkaMember
+from meterlake.adapters.kafka_group import KafkaMember, group_of
 from meterlake.adapters.kafka_log import KafkaLog
 from meterlake.adapters.kafka_names import KafkaNames
 from meterlake.adapters.kafka_settings import MESSAGE_BYTES, KafkaUrl, client, kafka
 from meterlake.adapters.kafka_topics import PATIENCE_S, partitions_of, place_of
 from meterlake.errors import Overloaded, TooLarge
+from meterlake.spread import COMMODITIES, shard_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -175,6 +176,18 @@ class KafkaLogs:
     def shard(self, name: str) -> Log:
         """Return the log of one shard."""
         return KafkaLog(self, name)
+
+    def shards(self) -> list[str]:
+        """Return the names of all shards."""
+        return [shard_name(one, part) for one in COMMODITIES for part in range(self._partitions)]
+
+    def holders(self) -> int:
+        """Return how many processes share the shards right now."""
+        library, group = kafka(), group_of(self.kafka_url)
+        found = self._asked(
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=PATIENCE_S)[group]
+        )
+        return 0 if found.state == library.ConsumerGroupState.DEAD else len(found.members)
 
     def place(self, shard: str) -> tuple[str, int]:
         """Return topic and partition of a shard."""

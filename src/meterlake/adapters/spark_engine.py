@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from meterlake.errors import MeterlakeError, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from types import TracebackType
     from typing import Self
@@ -47,9 +47,14 @@ class Place(NamedTuple):
 class SparkEngine:
     """`ports.Engine` of a Spark cluster, or of Spark within this process (``local[N]``)."""
 
-    def __init__(self, master: str, opens: Callable[[], Site]) -> None:
-        """Work by ``master`` on the lake and registry that ``opens`` gives in each process; it can be pickled."""
-        self._master, self._opens = master, opens
+    def __init__(
+        self, master: str, opens: Callable[[], Site], settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Work by ``master`` on the lake and registry that ``opens`` gives in each process; it can be pickled.
+
+        ``settings`` are Spark's, beside our own.
+        """
+        self._master, self._opens, self._settings = master, opens, settings or {}
         self._session: Any = None
         self._runs = 0
 
@@ -70,8 +75,13 @@ class SparkEngine:
     def session(self) -> Any:
         """The session, begun when it is first needed."""
         if self._session is None:
-            self._session = session_at(self._master)
+            self._session = session_at(self._master, self._settings)
         return self._session
+
+    def place(self) -> Place:
+        """Return what tasks of this job need to know."""
+        variables = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+        return Place(f"{os.getpid()}-{id(self)}-{self._runs}", self._opens, variables)
 
     def map(
         self,
@@ -83,8 +93,7 @@ class SparkEngine:
         if not jobs:
             return
         context = self.session.sparkContext
-        variables = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-        place = Place(f"{os.getpid()}-{id(self)}-{self._runs}", self._opens, variables)
+        place = self.place()
         parts = context.parallelize(list(jobs), len(jobs)).mapPartitions(_Task(work, place))
         group = f"{place.run}-{work.__name__}"
         with ThreadPoolExecutor(1) as pool:
@@ -97,8 +106,8 @@ class SparkEngine:
             yield given
 
 
-def session_at(master: str) -> Any:
-    """Return a session of Spark at ``master``, of its own settings and those in SPARK_CONF_DIR.
+def session_at(master: str, settings: Mapping[str, str] | None = None) -> Any:
+    """Return a session of Spark at ``master``, of our ``settings`` and those in SPARK_CONF_DIR.
 
     Raises:
         MissingExtra: pyspark is not installed.
@@ -112,7 +121,7 @@ def session_at(master: str) -> Any:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_SCALA_VERSION", "2.13")
     builder = SparkSession.builder.master(master).appName("meterlake")
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **(settings or {})}.items():
         builder = builder.config(name, value)
     told = Path(__file__).with_name("spark-log4j2.properties")
     builder = builder.config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile=file:{told}")
@@ -196,7 +205,7 @@ class _Task:
     def __call__(self, jobs: Iterator[Any]) -> Iterator[tuple[bool, Any]]:
         from pyspark import TaskContext
 
-        site = _site(self._place)
+        site = as_site(self._place)
         about = TaskContext.get()
         last = about is None or about.attemptNumber() + 1 >= TRIES
         for job in jobs:
@@ -208,7 +217,7 @@ class _Task:
                 yield True, error
 
 
-def _site(place: Place) -> Site:
+def as_site(place: Place) -> Site:
     """Lake and registry of this process; what tasks of earlier jobs shared is forgotten."""
     if place.run not in _sites:
         os.environ.update(place.variables)

@@ -1,5 +1,6 @@
 """The composition root: adapters are chosen here by URL, and nowhere else."""
 
+from meterlake.app.jobs import open_stream_job
 from meterlake.app.lakes import Meterlake, open_lake
 from meterlake.app.parts import (
     create_topics,
@@ -29,6 +30,7 @@ __all__ = [
     "open_lake",
     "open_node",
     "open_server",
+    "open_stream_job",
     "people_of",
     "registry_at",
     "site_at",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meterlake.app.parts import BUCKETS, engine_at, lake_at, people_store, registry_at
+from meterlake.app.parts import BUCKETS, engine_at, lake_at, people_store, received_of, registry_at
 from meterlake.errors import Invalid
 from meterlake.query.questions import Questions
 from meterlake.work import at_work
@@ -168,6 +168,7 @@ class Meterlake(Questions):
             now or datetime.now(UTC),
             dry_run=dry_run,
             trail=people_store(self.registry),
+            received=received_of(self.lake),
         )
         if not dry_run:
             resettle(self.lake, self.registry)

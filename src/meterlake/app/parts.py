@@ -9,10 +9,21 @@ from urllib.parse import urlsplit
 from meterlake.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from meterlake.people import Desk
-    from meterlake.ports import Checkpoints, Cuts, Engine, Keys, Lake, Logs, PeopleStore, Registry, Store
+    from meterlake.ports import (
+        Checkpoints,
+        Cuts,
+        Engine,
+        Keys,
+        Lake,
+        Logs,
+        PeopleStore,
+        Received,
+        Registry,
+        Store,
+    )
     from meterlake.settings import Settings
     from meterlake.site import Site
 
@@ -138,6 +149,16 @@ def cuts_of(lake: Lake) -> Cuts:
     return StoreCuts(lake.store)
 
 
+def received_of(lake: Lake) -> Received | None:
+    """Return what a stream job took out of the logs: beside the lake; a lake in memory has none."""
+    from meterlake.adapters.received import DeltaReceived
+    from meterlake.adapters.store_folder import FolderStore
+    from meterlake.adapters.store_s3 import S3Store
+
+    store = lake.store
+    return DeltaReceived(store) if isinstance(store, FolderStore | S3Store) else None
+
+
 def create_topics(url: str, partitions: int, replication: int) -> list[dict[str, Any]]:
     """Make the topics of the log at ``url`` that are not there yet; say how all of them stand."""
     from meterlake.adapters.kafka_settings import KafkaUrl
@@ -195,8 +216,12 @@ def trials_of(where: Settings, mqtt: str | None) -> list[tuple[str, Callable[[],
     return found
 
 
-def engine_at(url: str | None, lake: Lake, registry: Registry) -> Engine:
+def engine_at(
+    url: str | None, lake: Lake, registry: Registry, settings: Mapping[str, str] | None = None
+) -> Engine:
     """Return what jobs on ``lake`` and ``registry`` run on: ``local``, ``spark://HOST:PORT`` or ``local[N]``.
+
+    ``settings`` are told to Spark.
 
     Raises:
         Invalid: the URL is none of them, or Spark cannot reach a lake that is only here.
@@ -217,7 +242,7 @@ def engine_at(url: str | None, lake: Lake, registry: Registry) -> Engine:
 
     assert isinstance(registry, SqlRegistry), "there is no other adapter"
     lake_url = lake.url if urlsplit(lake.url).scheme else str(Path(lake.url).absolute())
-    return SparkEngine(url, partial(site_at, lake_url, registry.connects))
+    return SparkEngine(url, partial(site_at, lake_url, registry.connects), settings)
 
 
 def site_at(lake: str, registry: str) -> Site:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from meterlake.app.lakes import Meterlake
-from meterlake.app.parts import checkpoints_of, cuts_of, lake_at, log_folder, logs_at, registry_at
+from meterlake.app.parts import (
+    checkpoints_of,
+    cuts_of,
+    lake_at,
+    log_folder,
+    logs_at,
+    received_of,
+    registry_at,
+)
 from meterlake.errors import Invalid
 from meterlake.roles import ALL
 
@@ -21,8 +29,9 @@ if TYPE_CHECKING:
     from meterlake.live.part import Elsewhere
     from meterlake.node import Node
     from meterlake.node_settings import NodeSettings
-    from meterlake.ports import Lake, Logs, Publisher
+    from meterlake.ports import Cuts, Lake, Logs, Publisher, Received, Registry
     from meterlake.settings import Settings
+    from meterlake.shard import Shard
 
 
 def open_server(
@@ -106,15 +115,12 @@ def _one_of_many(
 ) -> ClusterNode:
     """Open a lake to be served by one process of several, which share the log or see what is live elsewhere."""
     from dataclasses import replace
-    from functools import partial
 
     from meterlake.cluster import ClusterNode
-    from meterlake.foreign import Place
     from meterlake.handover import Committer
     from meterlake.ids import MeterIds
     from meterlake.ingest import Ingest
     from meterlake.live.together import Together
-    from meterlake.shard import Shard
 
     lake = lake_at(where.lake, create=True)
     known = registry_at(where.registry, lake, create=True)
@@ -123,11 +129,8 @@ def _one_of_many(
 
     def shard(name: str) -> Shard:
         assert logs is not None, "shards are of logs"
-        archived = partial(_archived_end, lake, *logs.place(name))
-        return Shard(
-            name, lake, known, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings,
-            Place(*logs.place(name)), None if "seal" in roles else cuts, archived if settings.archive else None,
-        )  # fmt: skip
+        archive = received_of(lake) if settings.archive else None
+        return shard_of(name, lake, known, logs, settings, ids, None if "seal" in roles else cuts, archive)
 
     live = holds if where.live is None else _elsewhere(lake, where.live, settings)
     return ClusterNode(
@@ -146,15 +149,27 @@ def _elsewhere(lake: Lake, url: str, settings: NodeSettings) -> Elsewhere:
     return RedisView(url, lake.url, settings.live)
 
 
-def _archived_end(lake: Lake, topic: str, partition: int) -> int:
-    """Return the offset after the last message of a partition that the archive beside ``lake`` holds; 0 for none."""
-    from meterlake.adapters.archived import archived_end
-    from meterlake.adapters.store_folder import FolderStore
-    from meterlake.adapters.store_s3 import S3Store
+def shard_of(  # noqa: PLR0913 - what a shard is made of
+    name: str, lake: Lake, registry: Registry, logs: Logs, settings: NodeSettings, ids: MeterIds, cuts: Cuts | None,
+    received: Received | None,
+) -> Shard:  # fmt: skip
+    """Return a shard without readings; with ``cuts`` another process commits, ``received`` has what the log may drop."""
+    from functools import partial
 
-    store = lake.store
-    assert isinstance(store, FolderStore | S3Store), "a lake in memory has no archive"
-    return archived_end(store, topic, partition)
+    from meterlake.foreign import Place
+    from meterlake.shard import Shard
+
+    place = Place(*logs.place(name))
+    archived = None if received is None else partial(_received_end, received, name)
+    return Shard(
+        name, lake, registry, _live(ids, settings), logs.shard(name), checkpoints_of(lake, name), settings, place, cuts,
+        archived,
+    )  # fmt: skip
+
+
+def _received_end(received: Received, shard: str) -> int:
+    known = received.bounds(shard)
+    return 0 if known is None else known[1]
 
 
 def open_bridge(url: str, to: str, key: str, map_file: Path, state: Path | None, batch: int) -> Bridge:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from meterlake import __version__
-from meterlake.cli import ask, bridging, bring, night, play, serve, tend, topics, users
+from meterlake.cli import ask, bridging, bring, night, play, serve, streaming, tend, topics, users
 from meterlake.settings import from_environment
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ COMMANDS: Final = (
     bring.demo, bring.init, bring.load, ask.history, ask.usage, ask.snapshot, ask.fleet, ask.top, ask.sql, tend.loads,
     tend.quarantine, tend.undo, tend.check, tend.compact, tend.feeds, tend.doctor, bring.simulate,
     night.batch, night.runs, night.retain,
-    play.stream, bridging.bridge, serve.serve,
+    play.stream, bridging.bridge, streaming.stream_job, serve.serve,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
