@@ -16,7 +16,7 @@ help:
 	@echo "make test    every test; those on real servers too, where \`make services\` can have them"
 	@echo "make services  Kafka, Spark's connector, an S3 store, Redis, PostgreSQL, MariaDB and mosquitto, for the tests"
 	@echo "make check   style, types and the tidy tests;  make fix  puts right what can be"
-	@echo "make bench   Meterlake beside DuckDB, ClickHouse and Polars; SIZE=small|medium|large"
+	@echo "make bench   Meterlake beside DuckDB, ClickHouse, Polars and PySpark; SIZE=small|medium|large"
 	@echo "make docs    pages and pictures that are made from the program"
 
 setup: $(VENV)/.done
@@ -62,8 +62,9 @@ fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/python docs/generate.py
 
-bench: $(BENCH_VENV)/.done
+bench: $(BENCH_VENV)/.done services
 	@$(BENCH_VENV)/bin/python -m bench $(if $(SIZE),--size $(SIZE))
+	@$(BENCH_VENV)/bin/python -m bench.scale
 
 docs: setup
 	@$(BIN)/python docs/generate.py --pictures

@@ -18,6 +18,8 @@ MINUTE_S: Final = 60
 LOCAL_DAYS_S: Final = (23 * HOUR_S, DAY_S, 25 * HOUR_S)
 """Lengths of a local day; one such reading is alone in its block."""
 
+LONGEST_S: Final = 36_525 * DAY_S
+
 _UNITS_S: Final = {
     "s": 1, "sec": 1, "second": 1, "seconds": 1,
     "m": 60, "min": 60, "minute": 60, "minutes": 60,
@@ -54,12 +56,19 @@ def block_slots(interval_s: int) -> int:
 
 
 def parse_interval(text: str) -> int:
-    """Seconds of ``30min``, ``1h``, ``1d``, ``900``, ``PT15M``; Invalid where it is no length."""
-    match = _TEXT.fullmatch(text)
+    """Seconds of ``30min``, ``1h``, ``1d``, ``900``, ``PT15M``; Invalid where it is no length, or one of centuries."""
+    found = _seconds(text)
+    if found is None or found > LONGEST_S:
+        raise Invalid(f"{text[:40]!r} is no interval: write 15min, 30min, 1h, 1d or seconds")
+    return found
+
+
+def _seconds(text: str) -> int | None:
+    match = _TEXT.fullmatch(text[:40])
     if match and (unit := match[2].lower() or "s") in _UNITS_S:
         return int(match[1]) * _UNITS_S[unit]
-    iso = _ISO.fullmatch(text.strip())
+    iso = _ISO.fullmatch(text[:40].strip())
     if iso and any(iso.groups()):
         days, hours, minutes, seconds = (int(part or 0) for part in iso.groups())
         return days * DAY_S + hours * HOUR_S + minutes * MINUTE_S + seconds
-    raise Invalid(f"{text!r} is no interval: write 15min, 30min, 1h, 1d or seconds")
+    return None

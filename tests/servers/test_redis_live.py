@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from meterlake.adapters import redis_publisher
 from meterlake.adapters.redis_publisher import RedisPublisher
 from meterlake.adapters.redis_view import RedisView
 from meterlake.blocks import to_strips
@@ -222,6 +223,21 @@ def test_a_redis_that_was_emptied_is_filled_again_and_says_so_meanwhile(url, red
     feed.batch()
     publisher.publish(feed.live)  # finds out
     publisher.publish(feed.live)  # shows all of it
+    view.look()
+    assert view.trouble == {}
+    assert answers(view) == answers(feed.live)
+
+
+def test_a_redis_that_was_emptied_is_filled_again_though_nothing_comes_in(url, redis, monkeypatch):
+    monkeypatch.setattr(redis_publisher, "LOOK_S", 0.0)
+    monkeypatch.setattr(redis_publisher, "DERIVED_S", 0.0)
+    feed = Feed(live_of(), np.random.default_rng(3))
+    publisher, view = RedisPublisher(url, LAKE, "all", None), RedisView(url, LAKE, LiveLimits())
+    feed.batch()
+    publisher.publish(feed.live)
+    redis.flush()
+    publisher.publish(feed.live)  # finds out
+    publisher.publish(feed.live)
     view.look()
     assert view.trouble == {}
     assert answers(view) == answers(feed.live)

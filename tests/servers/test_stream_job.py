@@ -63,6 +63,6 @@ def test_a_job_seals_what_came_once_and_a_live_process_goes_on_where_it_ended(tm
 
 
 def test_jobs_that_are_killed_lose_and_double_nothing(tmp_path, log):
-    counted = faults_stream.killed(tmp_path / "lake", log, kills=3, seed=3, master=MASTER)
+    counted = faults_stream.killed(tmp_path / "lake", log, kills=2, seed=3, master=MASTER)
     assert counted["batches"] > 10
     assert {name: counted[name] for name in NOTHING} == NOTHING

@@ -108,6 +108,8 @@ def test_members_may_have_other_names_and_a_file_may_be_of_one_meter():
         (LINE[:-1] + ',"stamp":"soon"}', "bad_time"),
         (LINE[:-1] + ',"stamp":"2026-01-01T00:00:00"}', "bad_time"),
         (LINE.replace(":900", ":7"), "unsupported_interval"),
+        (LINE.replace(":900", ":9223372036854775808"), "unsupported_interval"),
+        (LINE.replace("900", '"9999999999999999999d"'), "unsupported_interval"),
         (LINE.replace('"seconds":900,', ""), "unsupported_interval"),
         (LINE.replace("00:00:00Z", "00:00:00.5Z"), "off_grid"),
         (LINE.replace("electricity.import", "steam"), "unsupported_channel"),

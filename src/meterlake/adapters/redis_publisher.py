@@ -27,6 +27,8 @@ CALL_BYTES: Final = 2 << 20
 DERIVED_S: Final = 1.0
 """What is derived of all meters is shown no more often."""
 NEWEST_S: Final = 30.0
+LOOK_S: Final = 1.0
+"""Whether it is still there is looked at so often, also while nothing changes."""
 TOP: Final = 200
 """Meters of a channel that are told as the greatest."""
 ROW: Final = struct.Struct("<ih")
@@ -48,7 +50,7 @@ class RedisPublisher:
         self._live: Live | None = None
         self._columns: dict[str, set[str]] = {}
         self._rows: dict[str, int] = {}
-        self._shown_s = self._newest_s = -NEWEST_S
+        self._shown_s = self._newest_s = self._looked_s = -NEWEST_S
         self._epoch = self._derived_epoch = -1
         self._deliveries = 0
         """How often deliveries were written anew, because some are not needed any more."""
@@ -59,6 +61,7 @@ class RedisPublisher:
             if self._saver is None or self._live is not live:
                 self._take_over(live)
             assert self._saver is not None, "it was just begun"
+            self._look()
             epoch = live.epoch
             if epoch != self._epoch:
                 self._saver.save(live, self)
@@ -73,6 +76,14 @@ class RedisPublisher:
             raise failed(self._url, error) from error
         except Gone:
             self._let_go()
+
+    def _look(self) -> None:
+        """Raise Gone where Redis has lost what was shown."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            if not self._redis.hexists(f"{self._prefix}guard", "generation"):
+                raise Gone
 
     def _take_over(self, live: Live) -> None:
         self._let_go()

@@ -39,8 +39,13 @@ class Meterlake(Questions):
 
         ``engine`` is the URL of what large jobs run on; None: threads of this process.
         """
-        super().__init__(lake, registry, live=live)
         self.lake, self.registry, self._engine_url = lake, registry, engine
+        parts = None
+        if engine not in {None, "local"} and live is None:
+            from meterlake.report_tasks import TaskParts
+
+            parts = TaskParts(lake, self._engine)
+        super().__init__(lake, registry, live=live, parts=parts)
 
     def _engine(self) -> Engine:
         return engine_at(self._engine_url, self.lake, self.registry)

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meterlake.cli.options import AsOf, From, Kind, Lake, Output, Registry, To, Zone, check_form, opened, show
+from meterlake.cli.options import (
+    AsOf,
+    Engine,
+    From,
+    Kind,
+    Lake,
+    Output,
+    Registry,
+    To,
+    Zone,
+    check_form,
+    opened,
+    show,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +162,7 @@ def fleet(  # noqa: PLR0913 - the options of the command
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """Totals of all meters by time, channel, region and class."""
     check_form(output)
@@ -160,7 +174,7 @@ def fleet(  # noqa: PLR0913 - the options of the command
         "zone": zone,
         "as_of": as_of,
     }
-    show(opened(context, lake, registry).fleet(from_, to, **options), output)
+    show(opened(context, lake, registry, engine).fleet(from_, to, **options), output)
 
 
 def top(  # noqa: PLR0913 - the options of the command
@@ -179,6 +193,7 @@ def top(  # noqa: PLR0913 - the options of the command
     output: Output = "table",
     lake: Lake = None,
     registry: Registry = None,
+    engine: Engine = None,
 ) -> None:
     """The largest consumers."""
     check_form(output)
@@ -189,7 +204,7 @@ def top(  # noqa: PLR0913 - the options of the command
         "zone": zone,
         "as_of": as_of,
     }
-    show(opened(context, lake, registry).top(from_, to, n, **options), output)
+    show(opened(context, lake, registry, engine).top(from_, to, n, **options), output)
 
 
 def sql(

@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from meterlake.errors import Invalid, NotFound
 from meterlake.exact import decimals
-from meterlake.moments import STEPS, Moment, arrow_zone, back, day_start, local_date, seconds_of, text_of
+from meterlake.moments import Moment, arrow_zone, back, day_start, local_date, seconds_of, text_of
 from meterlake.query import costs as spending
-from meterlake.query import fleet as fleets
 from meterlake.query import groups, meters, single, sources
 from meterlake.query.answers import QUALITIES, History, Rows, Usage, moments, unit_of
 from meterlake.query.groups import Groups
 from meterlake.query.kept import BUDGET_BYTES
 from meterlake.query.places import ALWAYS
+from meterlake.query.reports import Reports
 from meterlake.query.states import States
 from meterlake.query.subject import Atlas, Subjects
 
@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     from meterlake.ports import Lake, Registry
     from meterlake.query.answers import Figure
     from meterlake.query.costs import Costs
-    from meterlake.query.places import Places
+    from meterlake.query.reports import Parts
     from meterlake.query.states import Span, Version
     from meterlake.query.subject import Subject
     from meterlake.query.view import View
     from meterlake.slots import Array
-    from meterlake.strips import Ints
     from meterlake.tariffs import Term
 
 RANGES: Final = ("1w", "1m", "3m", "6m", "1y")
@@ -57,14 +56,16 @@ class Questions:
         *,
         live: LiveSource | None = None,
         kept_bytes: int = BUDGET_BYTES,
+        parts: Parts | None = None,
     ) -> None:
         """Ask ``lake`` with ``live`` laid over it, and with what ``registry`` knows of meters and places.
 
-        At most ``kept_bytes`` are kept of what was decoded.
+        At most ``kept_bytes`` are kept of what was decoded. Totals of all meters are asked of ``parts`` where there are some.
         """
         self._lake = lake
         self._atlas, self._subjects = Atlas(registry), Subjects(registry)
         self._states = States(lake, live, kept_bytes)
+        self.reports = Reports(self._states, self._atlas, parts)
         self._groups, self._registry = Groups(self._states, registry), registry
 
     def _all(self, as_of: Version | None, span: tuple[int, int]) -> View:
@@ -296,31 +297,8 @@ class Questions:
             Invalid: an option is not one of those above, or values are longer than the step.
 
         """
-        start, stop = _span(from_, to, zone)
-        if step not in STEPS:
-            raise Invalid(f"{step!r} is no step: write one of {', '.join(STEPS)}")
-        where = self._atlas.places(by, region_digits)
-        view = self._all(as_of, (start, stop))
-        asked = fleets.Asked(fleets.marks_of(step, zone, start, stop), step, where)
-        plain = as_of is None and self._states.is_plain(view)
-        sums = fleets.fleet(view, asked, plain=plain)
-        sums = sums.where((sums.filled > 0) | (sums.expected > 0))
-        sums = sums.where(np.lexsort((sums.interval, sums.label, sums.start, sums.channel)))
-        columns = {
-            "channel": _names(view).take(pa.array(sums.channel)),
-            "unit": _units(view).take(pa.array(sums.channel)),
-            "start": moments(sums.start, zone),
-            "seconds": pa.array(_lengths(sums.start, sums.interval, asked.marks)),
-            "value": decimals(sums.amount, sums.filled > 0),
-            "amount": pa.array(sums.amount, mask=sums.filled == 0),
-            "filled": pa.array(sums.filled),
-            "expected": pa.array(np.maximum(sums.expected, sums.filled)),
-            **_label_columns(where, by, sums.label),
-        }
-        head = {"step": step, "zone": zone, "from": text_of(start, zone), "to": text_of(stop, zone)}
-        units = sorted(set(columns["unit"].to_pylist()))
-        unit = units[0] if len(units) == 1 else None
-        return Rows(table=pa.table(columns), zone=zone, head={"unit": unit, **head, "version": view.version})
+        span = _span(from_, to, zone)
+        return self.reports.fleet(span, step=step, by=by, digits=region_digits, zone=zone, as_of=as_of)
 
     def top(  # noqa: PLR0913 - the options of one question, all by name
         self, from_: Moment, to: Moment, n: int | None = 10, *, by: str = "meter", channel: str | None = None,
@@ -332,31 +310,8 @@ class Questions:
             Invalid: ``by`` is neither meter nor region, or ``n`` is below 1.
 
         """
-        start, stop = _span(from_, to, zone)
-        if by not in {"meter", "region"}:
-            raise Invalid(f"by {by!r}: write meter or region")
-        if n is not None and n < 1:
-            raise Invalid(f"n {n}: write 1 or more")
-        where = self._atlas.places(() if by == "meter" else ("region",), region_digits)
-        view = self._all(as_of, (start, stop))
-        found = meters.totals(view, (start, stop), where)
-        found = meters.Totals(*(column[found.filled > 0] for column in found))
-        if by == "region":
-            found = meters.by_label(found, where, start)
-        found = meters.largest(found, n, None if channel is None else view.memory.channels.code(channel))
-        who = _texts(found.meter) if by == "meter" else _label_column(where, 0, found.meter)
-        table = pa.table(
-            {
-                by: who,
-                "channel": _names(view).take(pa.array(found.channel)),
-                "value": decimals(found.amount),
-                "amount": pa.array(found.amount),
-                "filled": pa.array(found.filled),
-                "unit": _units(view).take(pa.array(found.channel)),
-            }
-        )
-        head = {"from": text_of(start, zone), "to": text_of(stop, zone), "version": view.version}
-        return Rows(table=table, zone=zone, head=head)
+        span = _span(from_, to, zone)
+        return self.reports.top(span, n, by=by, channel=channel, digits=region_digits, zone=zone, as_of=as_of)
 
     def sources(self, id_: str, from_: Moment, to: Moment, *, zone: str = "UTC") -> Mapping[int, int]:
         """Count the readings that stand for a meter on the days of a span, by number of the delivery that brought them.
@@ -466,19 +421,3 @@ def _names(view: View) -> pa.Array:
 
 def _units(view: View) -> pa.Array:
     return pa.array([unit_of(name) for name in view.memory.channels.names], pa.string())
-
-
-def _lengths(start: Ints, interval: Ints, marks: Ints) -> Ints:
-    """Length of each entry: its interval, or its step's where it has none."""
-    at = np.minimum(np.searchsorted(marks, start, "right"), len(marks) - 1)
-    lengths: Ints = np.where(interval > 0, interval, marks[at] - start)
-    return lengths
-
-
-def _label_column(where: Places, at: int, codes: Ints) -> pa.Array:
-    return pa.array([label[at] for label in where.labels], pa.string()).take(pa.array(codes))
-
-
-def _label_columns(where: Places, by: Sequence[str], codes: Ints) -> dict[str, pa.Array]:
-    keys = [key for key in by if key != "channel"]
-    return {key: _label_column(where, at, codes) for at, key in enumerate(keys)}

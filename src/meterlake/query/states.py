@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meterlake.live.part import LiveSource, Part
     from meterlake.ports import DataFile, Lake, Snapshot
     from meterlake.query.overlay import Overlay
-    from meterlake.slots import Sheet
+    from meterlake.slots import Channels, Sheet
 
 Version = int | Moment
 Span = tuple[int, int]
@@ -75,6 +75,11 @@ class States:
         self._now: _Files | None = None
         self._whole: _Whole | None = None
         self._some: dict[tuple[str, ...], _Some] = {}
+
+    @property
+    def channels(self) -> Channels:
+        """Numbers of the channels in all states."""
+        return self._memory.channels
 
     def _files(self) -> _Files:
         snapshot = self.lake.snapshot()

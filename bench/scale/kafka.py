@@ -1,32 +1,32 @@
-"""What runs beyond one machine, measured on this one: `python -m bench.scale kafka` beside the embedded path.
+"""Readings from their senders to the lake, through a log in a file and through Kafka.
 
-Each part writes one JSON object. The same bodies (Arrow, 5,000 readings each) go to a server alone and to one whose log is in
-Kafka; counted are the readings a second that are acknowledged, visible to questions, and sealed in the lake.
+The same bodies (Arrow, 5,000 readings each) go to a server alone and to one whose log is in Kafka; counted are the readings a
+second that are acknowledged, visible to whoever holds their shard, shown to every process, and sealed in the lake.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from meterlake.app import create_topics, open_node, open_server
+from meterlake.cluster import ClusterNode
 from meterlake.formats.batch import ARROW
 from meterlake.keys import ApiKey
 from meterlake.node_settings import NodeSettings
 from meterlake.settings import Settings
 from meterlake.testing.servers.kafka import kafka
+from meterlake.testing.servers.redis import redis
+from meterlake.testing.servers.s3 import s3
 
 if TYPE_CHECKING:
-    from meterlake.cluster import ClusterNode
     from meterlake.node import Node
 
 KEY = ApiKey(
@@ -67,20 +67,24 @@ def timed(node: Node | ClusterNode, sent: list[bytes], readings: int) -> dict[st
         )
     acknowledged = time.monotonic() - began
     assert accepted == readings, f"{accepted} of {readings} were taken"
-    while sum(note.accepted for note in node.live.notes().values()) < readings:
+    holding = getattr(node, "holding", None)
+    held = [node] if holding is None else list(holding.shards.values())
+    while sum(note.accepted for one in held for note in one.live.notes().values()) < readings:
         time.sleep(0.005)
     visible = time.monotonic() - began
-    holding = getattr(node, "holding", None)
-    for part in [node] if holding is None else list(holding.shards.values()):
-        part.seal(everything=True)
+    while sum(note.accepted for note in node.live.notes().values()) < readings:
+        time.sleep(0.005)
+    shown = time.monotonic() - began
+    for one in held:
+        one.seal(everything=True)
     sealed = time.monotonic() - began
-    spans = {"acknowledged": acknowledged, "visible": visible, "sealed": sealed}
+    spans = {"acknowledged": acknowledged, "visible": visible, "shown": shown, "sealed": sealed}
     return {f"{name}_per_s": round(readings / span) for name, span in spans.items()}
 
 
-def kafka_part(meters: int, slots: int, partitions: int) -> dict[str, object]:
-    """Readings a second through a log in SQLite, and through one in Kafka (one broker, on the same cores)."""
-    sent, told = bodies(meters, slots, 5_000), {}
+def part(meters: int, slots: int, partitions: int = 8) -> dict[str, object]:
+    """Readings a second through a log in SQLite into a folder; through Kafka into a folder and into a bucket; shown in Redis too."""
+    sent, told = bodies(meters, slots, 5_000), dict[str, Any]()
     readings = meters * slots
     with tempfile.TemporaryDirectory() as folder:
         node = open_node(f"{folder}/alone", None, SETTINGS)
@@ -88,41 +92,29 @@ def kafka_part(meters: int, slots: int, partitions: int) -> dict[str, object]:
         timed(node, bodies(5_000, 1, 5_000, seed=2), 5_000)  # whatever is slow the first time
         told["embedded"] = timed(node, sent, readings)
         node.stop()
-    with tempfile.TemporaryDirectory() as folder, kafka(1) as servers:
-        log = servers.log_url("bench")
-        create_topics(log, partitions, 1)
-        node = open_server(Settings(lake=f"{folder}/shards", log=log), SETTINGS)
-        node.start()
-        while len(node.status()["shards"]) < 3 * partitions:
+    with tempfile.TemporaryDirectory() as folder, kafka(1) as brokers, s3() as store, redis() as shown:
+        os.environ.update({**store.env, **shown.env})
+        bucket, registry = store.bucket("bench"), f"sqlite:///{folder}/registry.db"
+        kinds: dict[str, Settings] = {
+            "kafka": Settings(lake=f"{folder}/shards"),
+            "kafka and s3": Settings(lake=f"{bucket}/lake", registry=registry),
+            "kafka, s3 and redis": Settings(lake=f"{bucket}/shown", registry=f"{registry}2", live=shown.url),
+        }
+        for number, (name, where) in enumerate(kinds.items()):
+            log = brokers.log_url(f"bench{number}")
+            create_topics(log, partitions, 1)
+            told[name] = _shared(replace(where, log=log), sent, readings, 3 * partitions)
+    return {"meters": meters, "readings": readings, "partitions": partitions, **told}
+
+
+def _shared(where: Settings, sent: list[bytes], readings: int, shards: int) -> dict[str, float]:
+    node = open_server(where, SETTINGS)
+    assert isinstance(node, ClusterNode), "its log is shared"
+    node.start()
+    try:
+        while len(node.status()["shards"]) < shards:
             time.sleep(0.05)
         timed(node, bodies(5_000, 1, 5_000, seed=2), 5_000)
-        told["kafka"] = timed(node, sent, readings)
+        return timed(node, sent, readings)
+    finally:
         node.stop()
-    return {
-        "part": "kafka",
-        "cores": os.cpu_count(),
-        "meters": meters,
-        "readings": readings,
-        "partitions": partitions,
-        **told,
-    }
-
-
-def main() -> None:
-    """Measure one part; print what it gave."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["kafka"])
-    parser.add_argument("--meters", type=int, default=100_000)
-    parser.add_argument("--slots", type=int, default=20)
-    parser.add_argument("--partitions", type=int, default=8)
-    parser.add_argument("--output", type=Path, help="where the JSON goes; else it is printed")
-    told = parser.parse_args()
-    text = json.dumps(kafka_part(told.meters, told.slots, told.partitions), indent=1)
-    if told.output is None:
-        print(text)
-    else:
-        told.output.write_text(text + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What runs beyond one machine, measured on one."""
