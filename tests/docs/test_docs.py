@@ -79,7 +79,8 @@ def test_links_lead_somewhere(path):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_commands_in_the_pages_exist(path):
     command = typer.main.get_command(app)
-    for block in re.findall(r"```\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    for block in (text for language, text in fenced if not language):
         for line in block.splitlines():
             words = shlex.split(line)
             if words[:1] != ["meterlake"]:
