@@ -1,6 +1,6 @@
 """Faults beyond one machine, counted: servers that share a log in Kafka are killed, stopped and started, and so are its brokers.
 
-`python -m bench.faults_kafka --log kafka://HOST:PORT alone|group|rolling` works on brokers that run already, and writes one JSON object: what was done, and what was lost, changed or invented.
+`python -m bench.faults_kafka alone|group|rolling|frozen|seals|brokers` starts brokers of its own, and writes one JSON object: what was done, and what was lost, changed or invented.
 """
 
 from __future__ import annotations
@@ -187,6 +187,28 @@ def group(lake: Path, log: str, seed: int) -> dict[str, object]:
         trial.stop()
 
 
+def seals(lake: Path, log: str, seed: int, rounds: int = 3) -> dict[str, object]:
+    """Let two commit what one hands over, and kill each in turn."""
+    trial = Trial(lake, topics(log), seed)
+    try:
+        ingest = trial.server("ingest", "ingest")
+        key = ingest.key()
+        trial.send(lambda: ingest.url, key)
+        trial.server("live", "live", METERLAKE_GRACE="1s")
+        for name in ("one", "two") * rounds:
+            if name not in trial.servers:
+                trial.server(name, "seal")
+            time.sleep(5)
+            other = "two" if name == "one" else "one"
+            if other in trial.servers:
+                trial.kill(other)
+        trial.finish()
+        trial.servers.pop("live").stop()
+        return trial.count(trial.server("last", "all", METERLAKE_GRACE="1s"), key)
+    finally:
+        trial.stop()
+
+
 def frozen(lake: Path, log: str, seed: int, seconds: float = 10.0) -> dict[str, object]:
     """Freeze each of two that share the shards until it is given up, let the other work, and thaw it again."""
     trial = Trial(lake, topics(log), seed)
@@ -275,7 +297,14 @@ def rolling(lake: Path, log: str, seed: int, rounds: int = 2) -> dict[str, objec
     trial = Trial(lake, topics(log), seed)
     restarts = 0
     try:
-        names = {"in-1": "ingest", "in-2": "ingest", "live-1": "live", "live-2": "live", "seal-1": "seal"}
+        names = {
+            "in-1": "ingest",
+            "in-2": "ingest",
+            "live-1": "live",
+            "live-2": "live",
+            "seal-1": "seal",
+            "seal-2": "seal",
+        }
         for name, role in names.items():
             trial.server(name, role, METERLAKE_GRACE="1h")
         key = trial.servers["in-1"].key()
@@ -304,7 +333,7 @@ def rolling(lake: Path, log: str, seed: int, rounds: int = 2) -> dict[str, objec
 def main() -> None:
     """Do one kind of trial; print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["alone", "group", "rolling", "frozen", "brokers"])
+    parser.add_argument("kind", choices=["alone", "group", "rolling", "frozen", "seals", "brokers"])
     parser.add_argument("--kills", type=int, default=10, help="kills of one server at random moments")
     parser.add_argument("--steps", type=int, default=1, help="kills of it before and after each step")
     parser.add_argument("--rounds", type=int, default=1, help="times that each broker is killed")
@@ -318,7 +347,9 @@ def main() -> None:
             case "brokers":
                 counted = brokers(lake, servers, told.seed, told.rounds)
             case kind:
-                counted = {"group": group, "rolling": rolling, "frozen": frozen}[kind](lake, log, told.seed)
+                counted = {"group": group, "rolling": rolling, "frozen": frozen, "seals": seals}[kind](
+                    lake, log, told.seed
+                )
         print(json.dumps(counted, indent=1))
 
 

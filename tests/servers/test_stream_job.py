@@ -8,7 +8,6 @@ import pytest
 
 from bench import faults_kafka, faults_stream
 from meterlake.testing.ledger import Sender, differences, stored
-from meterlake.testing.servers.processes import why_not
 from meterlake.testing.serving import Server
 
 pytestmark = pytest.mark.timeout(600)
@@ -18,9 +17,6 @@ NOTHING = {"lost": 0, "changed": 0, "invented": 0, "missing": 0, "twice": 0}
 
 @pytest.fixture
 def log(kafka):
-    reason = why_not("spark")
-    if reason is not None:
-        pytest.skip(reason)
     return faults_kafka.topics(faults_kafka.prefixed(f"kafka://{kafka.bootstrap}"))
 
 
@@ -37,12 +33,13 @@ def told_by(server, key, ledger):
     return differences(ledger.amounts, stored(server.url, key, {slot[0] for slot in ledger.amounts}))
 
 
-def test_a_job_seals_what_came_once_and_a_live_process_goes_on_where_it_ended(tmp_path, log):
+def test_a_job_seals_what_came_once_and_a_live_process_goes_on_where_it_ended(tmp_path, log, spark):
+    """On a cluster of two workers first, then within the job's own process."""
     lake = tmp_path / "lake"
     with Server(lake, faults_kafka.SETTINGS, options=("--log", log, "--role", "ingest"), name="in") as ingest:
         key = ingest.key()
         ledger = sent(ingest, key, 2, 1)
-        first = faults_stream.run(lake, log, MASTER, "--seal", "1s")
+        first = faults_stream.run(lake, log, spark.url, "--seal", "1s")
         assert first["messages"] > 10
         assert first["batches"] > 0
         assert first["seals"] > 0
@@ -62,6 +59,7 @@ def test_a_job_seals_what_came_once_and_a_live_process_goes_on_where_it_ended(tm
             assert told_by(server, key, ledger) == {"lost": 0, "changed": 0, "invented": 0}
 
 
+@pytest.mark.usefixtures("spark")
 def test_jobs_that_are_killed_lose_and_double_nothing(tmp_path, log):
     counted = faults_stream.killed(tmp_path / "lake", log, kills=2, seed=3, master=MASTER)
     assert counted["batches"] > 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event
 
@@ -170,6 +171,38 @@ def test_a_job_that_was_cut_off_between_hand_over_and_commit_goes_on(tmp_path):
     assert told.seals >= 1
     assert [float(row["value"]) for row in world.readings()] == [1.0]
     assert world.cuts.waiting() == []
+
+
+def test_two_that_commit_what_is_handed_over_do_it_once(tmp_path):
+    """Each with handles of its own, at the same time, again and again."""
+    world = World(tmp_path / "lake")
+    ingest = Ingest(world.logs, AcceptLimits())
+    committers = [
+        Committer(
+            DeltaLake(FolderStore(tmp_path / "lake")),
+            world.registry,
+            StoreCuts(FolderStore(tmp_path / "lake")),
+        )
+        for _ in range(2)
+    ]
+    sent = {}
+    for turn_number in range(6):
+        for meter in range(12):
+            sent[meter, turn_number % 4] = value = turn_number + meter
+            body = json.dumps([reading(f"m{meter}", value, turn_number % 4)]).encode()
+            ingest.accept(body, "application/json", KEY, f"{turn_number}-{meter}")
+        world.receive()
+        for one in (Turn(name, world.opens, everything=True) for name in world.logs.names):
+            turn(None, one)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda one: one.work(), committers))
+    world.job(Stream(world)).run(Event(), now=True)
+    found = {(row["meter"], row["start"]): int(row["value"]) for row in world.readings()}
+    assert len(found) == len(world.readings()) == len(sent)
+    assert found == {
+        (f"m{meter}", datetime.fromtimestamp(HOUR + 900 * slot, UTC)): value
+        for (meter, slot), value in sent.items()
+    }
 
 
 def test_a_job_that_only_receives_asks_nobody_and_seals_nothing(tmp_path):

@@ -22,7 +22,7 @@ from meterlake.ports import ReceivedFile, Record, Stream
 from meterlake.receiving import follows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from meterlake.adapters.kafka_logs import KafkaLogs
     from meterlake.adapters.spark_engine import Place
@@ -82,7 +82,7 @@ class SparkStream:
             "assign": json.dumps({topic: [int(part) for part in parts] for topic, parts in offsets.items()}),
             "startingOffsets": json.dumps(offsets), "maxOffsetsPerTrigger": str(AT_ONCE),
             "kafka.isolation.level": "read_committed", "kafka.request.timeout.ms": "5000",
-            "kafka.default.api.timeout.ms": "10000", **_security(self._url),
+            "kafka.default.api.timeout.ms": "10000", **security(self._url),
         }  # fmt: skip
         try:
             frame = reader.options(**options).load()
@@ -111,7 +111,7 @@ class SparkStream:
         files = [one.file for one in told]
         if files:
             try:
-                self._received.commit(_in_order(files), self._since)
+                self._received.commit(files, self._since)
             except ConcurrentCommit:
                 return False
             self.taken["commits"] += 1
@@ -140,15 +140,6 @@ class SparkStream:
             self._scratch.cleanup()
 
 
-def _in_order(files: Sequence[ReceivedFile]) -> list[ReceivedFile]:
-    """Files by shard and offset.
-
-    Of two that overlap, because Spark took one partition in pieces that it gave to a task twice, there are none: a task's
-    rows are those of its last attempt.
-    """
-    return sorted(files, key=lambda one: (one.shard, one.first))
-
-
 def settings() -> dict[str, str]:
     """Return what a session needs for a stream: the connector's jars, where a folder of them is named."""
     folder = os.environ.get(JARS)
@@ -169,7 +160,7 @@ def _connector(error: Exception) -> MeterlakeError:
     return MeterlakeError(f"the stream did not begin: {what}")
 
 
-def _security(url: KafkaUrl) -> dict[str, str]:
+def security(url: KafkaUrl) -> dict[str, str]:
     """Settings of the environment by the names that the Java client gives them."""
     told = {name: str(value) for name, value in url.configuration({}).items()}
     found = {f"kafka.{PASSED[name]}": value for name, value in told.items() if name in PASSED}
