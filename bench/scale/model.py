@@ -34,7 +34,7 @@ def needs(meters: int, found: dict[str, Any]) -> dict[str, float]:
     live = meters * LIVE_SHARE / QUARTER_WITHIN_S + meters * BEATING_SHARE / BEAT_S
     night = meters * READINGS_A_DAY * (1 - LIVE_SHARE)
     cores = found["cores"]
-    a_core = found["kafka"]["kafka and s3"]["visible_per_s"] / cores
+    a_core = found["kafka"]["kafka and s3"]["sealed_per_s"] / cores
     spark = found["spark"]["2 executors"]
     load_core = found["spark"]["readings"] / spark["load_s"] / 2
     batch_core = found["spark"]["readings"] / found["spark"]["days"] / spark["batch_s"] / 2

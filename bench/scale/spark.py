@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from datetime import timedelta
+from operator import is_not as nothing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from meterlake.testing.servers.spark import spark
 if TYPE_CHECKING:
     from meterlake.app import Meterlake
     from meterlake.simulate.options import Simulated
-    from meterlake.site import Site
 
 RECEIVED = "2026-02-01T00:00:00Z"
 TASKS = 64
@@ -53,11 +53,6 @@ def _night(lake: Meterlake, folder: Path, day: str) -> dict[str, float]:
     loaded = time.monotonic()
     lake.batch(day)
     return {"load_s": round(loaded - began, 2), "batch_s": round(time.monotonic() - loaded, 2)}
-
-
-def nothing(_: Site, number: int) -> int:
-    """Do no work."""
-    return number
 
 
 def _alone(lake: Meterlake, master: str) -> dict[str, float]:
