@@ -107,3 +107,23 @@ def test_a_mail_server_lets_us_in_and_gets_no_mail(lake, smtp):
     away = doctor(lake, METERLAKE_SMTP_URL=f"smtp://u:secret@127.0.0.1:{free_port()}", **told)["mail"]
     assert "does not take mail" in away["what"]
     assert "secret" not in away["what"]
+
+
+def test_redis_is_reached_keeps_all_keys_and_lets_us_in_or_the_reason_is_told(lake, redis):
+    assert "bytes used, can be written" in doctor(lake, "--live", redis.url, **redis.env)["live"]["what"]
+    wrong = doctor(lake, "--live", redis.url, METERLAKE_REDIS_PASSWORD="wrong")["live"]
+    assert not wrong["ok"]
+    with redis.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        drops = doctor(lake, "--live", redis.url, **redis.env)["live"]
+        client.config_set("maxmemory-policy", "noeviction")
+    assert "noeviction" in drops["what"]
+    assert not drops["ok"]
+    away = doctor(lake, "--live", f"redis://127.0.0.1:{free_port()}")["live"]
+    assert not away["ok"]
+
+
+def test_spark_does_a_task_or_the_reason_is_told(lake, spark):
+    well = doctor(lake, "--engine", spark.url)["engine"]
+    assert "did a task" in well["what"]
+    assert well["ok"]
