@@ -57,7 +57,8 @@ def run(lake: Path, log: str, master: str, *more: str) -> dict[str, Any]:
         [*START, *words], env=environment(lake), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("\tat ")]
+        raise RuntimeError("\n".join(lines[-200:]))
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -48,7 +48,7 @@ def test_three_that_share_the_shards_shrink_to_one(tmp_path, log):
 
 def test_a_rolling_restart_loses_nothing(tmp_path, log):
     counted = trials.rolling(tmp_path / "lake", log, seed=7, rounds=1)
-    assert counted["restarts"] == 5
+    assert counted["restarts"] == 6
     assert nothing_of(counted) == NOTHING
 
 

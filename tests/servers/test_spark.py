@@ -19,6 +19,8 @@ import pyarrow as pa
 import pytest
 
 from meterlake.app import open_lake
+from meterlake.app.parts import engine_at
+from meterlake.errors import Conflict, Invalid, MeterlakeError
 from meterlake.simulate import SimulateOptions, simulate
 
 FLEET = SimulateOptions(
@@ -189,6 +191,33 @@ def test_a_driver_killed_in_mid_commit_leaves_all_or_nothing(tmp_path, fleet, wh
     whole.load(files, received_at=RECEIVED)
     assert readings(lake).equals(readings(whole))
     assert open_lake(str(url)).check().ok
+
+
+def test_a_task_is_tried_again_within_one_process_too_and_what_it_says_is_what_a_user_reads(tmp_path):
+    lake = open_lake(str(tmp_path / "lake"))
+    marker = tmp_path / "tried"
+
+    def second(_, job):
+        if not marker.exists():
+            marker.touch()
+            raise Conflict("somebody else was first")
+        return job + 1
+
+    def refuses(_, job):
+        raise Invalid(f"job {job} has no meters")
+
+    def fails(_, job):
+        return 1 // job
+
+    with engine_at("local[1]", lake.lake, lake.registry) as engine:
+        assert list(engine.map(second, [6])) == [7]
+        with pytest.raises(Invalid, match=r"^job 3 has no meters$"):
+            list(engine.map(refuses, [3]))
+        with pytest.raises(
+            MeterlakeError,
+            match=r"^a task failed 4 times: ZeroDivisionError: integer division or modulo by zero; ",
+        ):
+            list(engine.map(fails, [0]))
 
 
 def test_real_london_data_is_the_same_on_both(tmp_path, real_data):

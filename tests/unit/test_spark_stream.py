@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meterlake.adapters.kafka_settings import KafkaUrl
+from meterlake.adapters.spark_engine import cause
 from meterlake.adapters.spark_stream import JARS, security, settings
 from meterlake.app import open_stream_job
 from meterlake.errors import Invalid
@@ -48,6 +49,33 @@ def test_jars_are_those_of_the_folder(monkeypatch, tmp_path):
     for name in ("b.jar", "a.jar", "c.txt"):
         (tmp_path / name).touch()
     assert settings() == {"spark.jars": f"{tmp_path}/a.jar,{tmp_path}/b.jar"}
+
+
+PYTHON = """[PYTHON_EXCEPTION] An exception was thrown from the Python worker: Traceback (most recent call last):
+  File "pyspark/worker.py", line 3622, in main
+    process()
+meterlake.errors.Fenced: electricity-0 is another process's now
+
+ SQLSTATE: 38000
+\tat org.apache.spark.SparkErrorUtils(SparkErrorUtils.scala:86)
+"""
+JAVA = """An error occurred while calling o1.load.
+: org.apache.kafka.common.errors.TimeoutException: no broker answered
+\tat org.apache.spark.SparkErrorUtils(SparkErrorUtils.scala:86)
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (PYTHON, "meterlake.errors.Fenced: electricity-0 is another process's now"),
+        (JAVA, "org.apache.kafka.common.errors.TimeoutException: no broker answered"),
+        ("\n the master is gone\n at once", "the master is gone"),
+        ("", "it does not say why"),
+    ],
+)
+def test_of_what_spark_says_one_line_is_told(said, found):
+    assert cause(said) == found
 
 
 def test_a_job_needs_kafka(tmp_path):

@@ -120,7 +120,7 @@ def session_at(master: str, settings: Mapping[str, str] | None = None) -> Any:
         raise MissingExtra("pyspark", "spark") from error
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_SCALA_VERSION", "2.13")
-    builder = SparkSession.builder.master(master).appName("meterlake")
+    builder = SparkSession.builder.master(patient(master)).appName("meterlake")
     for name, value in {**QUIET, **(settings or {})}.items():
         builder = builder.config(name, value)
     told = Path(__file__).with_name("spark-log4j2.properties")
@@ -143,12 +143,30 @@ def _collected(context: Any, parts: Any, group: str) -> list[Any]:
     try:
         found: list[Any] = parts.collect()
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), lines[0])
         raise MeterlakeError(
-            f"a task failed {TRIES} times: {said}; the lake is as it was, run the same again"
+            f"a task failed {TRIES} times: {cause(str(error))}; the lake is as it was, run the same again"
         ) from error
     return found
+
+
+def cause(said: str) -> str:
+    """Return the line that matters of what Spark says of an error: how the Python of a task ended, else what Java names first."""
+    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+    begins = [i for i, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    if begins:
+        ends = (line for line in lines[begins[-1] + 1 :] if not line.startswith((" ", "\t")))
+        return next(ends, lines[-1].strip())
+    named = (line.lstrip(": \t") for line in lines if "Error:" in line or "Exception:" in line)
+    return next(named, lines[0].strip() if lines else "it does not say why")
+
+
+def patient(master: str) -> str:
+    """Return ``master`` so that Spark within this process tries a task as often as a cluster does, and not once.
+
+    >>> patient("local[2]"), patient("spark://one:7077")
+    ('local[2,4]', 'spark://one:7077')
+    """
+    return f"{master[:-1]},{TRIES}]" if master.startswith("local[") and "," not in master else master
 
 
 def _watch(

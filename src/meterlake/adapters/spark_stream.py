@@ -10,12 +10,13 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meterlake.adapters.kafka_settings import KafkaUrl
 from meterlake.adapters.kafka_topics import shard_of
 from meterlake.adapters.received import DeltaReceived, write
-from meterlake.adapters.spark_engine import SparkEngine, as_site
+from meterlake.adapters.spark_engine import SparkEngine, as_site, cause
 from meterlake.errors import ConcurrentCommit, Invalid, MeterlakeError
 from meterlake.logs import log
 from meterlake.ports import ReceivedFile, Record, Stream
@@ -34,6 +35,8 @@ AT_ONCE: Final = 20_000
 """Messages of a batch at most."""
 HELD_BYTES: Final = 64 << 20
 """Bytes of messages that a task holds before it writes them as a file."""
+LONGEST_S: Final = 60.0
+"""Seconds that an end waits for the batch at work; then it is broken off, and comes again with the next beginning."""
 MECHANISMS: Final = {"PLAIN": "plain.PlainLoginModule"}
 SCRAM: Final = "scram.ScramLoginModule"
 
@@ -63,6 +66,7 @@ class SparkStream:
         self._query: Any = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._error: Exception | None = None
+        self._at_work, self._ended = Lock(), False
         self.taken: dict[str, int] = {"commits": 0, "files": 0, "messages": 0, "bytes": 0}
 
     def start(self, *, now: bool) -> None:
@@ -97,12 +101,18 @@ class SparkStream:
 
     def _batch(self, frame: Any, _: int) -> None:
         """Let tasks write a batch, and commit it; what the table has already is left out."""
-        try:
-            while not self._committed(frame):
-                pass
-        except Exception as error:
-            self._error = error
-            raise
+        with self._at_work:
+            if self._ended:
+                return
+            try:
+                while not self._committed(frame):
+                    pass
+            except Exception as error:  # noqa: BLE001 - `wait` tells it
+                self._error = error
+        if self._error is not None:
+            raise MeterlakeError(
+                "a batch failed"
+            )  # short: Spark's own reading of a long text overflows its stack
 
     def _committed(self, frame: Any) -> bool:
         ends = {shard: (self._received.bounds(shard) or (0, 0))[1] for shard in self._since}
@@ -128,12 +138,14 @@ class SparkStream:
         except Exception as error:
             if isinstance(self._error, MeterlakeError):
                 raise self._error from error
-            lines = [line.strip() for line in str(self._error or error).splitlines() if line.strip()]
-            what = next((line for line in lines if "Exception" in line or "Error" in line), lines[0])
+            what = cause(str(self._error or error))
             raise MeterlakeError(f"the stream from {self._url} ended: {what}; begin it again") from error
 
     def stop(self) -> None:
-        """End it; see `ports.Stream`."""
+        """End it, after the batch that is at work; see `ports.Stream`."""
+        if self._at_work.acquire(timeout=LONGEST_S):
+            self._ended = True
+            self._at_work.release()
         if self._query is not None:
             self._query.stop()
         if self._scratch is not None:
