@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,10 +58,14 @@ def run(lake: Path, log: str, master: str, *more: str) -> dict[str, Any]:
         [*START, *words], env=environment(lake), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("\tat ")]
-        raise RuntimeError("\n".join(lines[-200:]))
+        raise RuntimeError(_without_java(done.stderr))
     told: dict[str, Any] = json.loads(done.stdout)
     return told
+
+
+def _without_java(said: str) -> str:
+    """Return the last lines of ``said`` but for Java's stacks."""
+    return "\n".join([line for line in said.splitlines() if not line.startswith("\tat ")][-100:])
 
 
 def killed(lake: Path, log: str, kills: int, seed: int, master: str = "local[2]") -> dict[str, object]:
@@ -93,8 +98,8 @@ def _kill(lake: Path, log: str, master: str, step: tuple[str, str] | None, chanc
         end = time.monotonic() + patience
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
-        if process.poll() is not None and step is None:
-            raise RuntimeError(f"the job ended by itself: {said.read_text()[-2000:]}")
+        if process.poll() not in {None, -signal.SIGKILL}:
+            raise RuntimeError(f"the job ended by itself: {_without_java(said.read_text())}")
         process.kill()
         process.wait()
 

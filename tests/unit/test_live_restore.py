@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterlake.adapters.memory_log import MemoryCheckpoints
@@ -175,7 +175,12 @@ class Full:
         raise OSError
 
 
+UNLANDED = ["freeze all", "save", "crash"]
+"""A seal that is cut off, and saved, and comes to nothing."""
+
+
 @settings(max_examples=70, deadline=None)
+@example([[Run("m0", 900, NOW - 900, (1,))], *UNLANDED, *UNLANDED, "freeze all", "land"])
 @given(steps)
 def test_every_reading_is_in_the_lake_or_live_and_not_in_both(all_steps):
     node = Node()

@@ -290,9 +290,9 @@ def load(live: Live, checkpoints: Checkpoints, sealed: SealedState | None) -> No
             )
         floors = {int(span): start for span, start in state["floors"]}
         live.offset, live.number, live.last_us = state["offset"], state["number"], state["last_us"]
-        live.epoch, live.sequence = state["epoch"] + 1, state["sequence"]
+        live.epoch = state["epoch"] + 1
     if sealed is not None:
-        live.sequence = max(live.sequence, sealed.sequence) if found is None else sealed.sequence
+        live.sequence = sealed.sequence  # one that was cut off and has not landed is cut off again
         live.number = max(live.number, sealed.number)
         for span, start in sealed.floors.items():
             floors[int(span)] = max(floors.get(int(span), start), start)
