@@ -22,6 +22,11 @@ SERVERS = {
 }  # fmt: skip
 HEAVY = ("kafka", "spark")
 HERE = Path(__file__).parent
+# Every test begins a Spark of its own, which is over before Java's second compiler would have paid for itself.
+QUICK = "-XX:TieredStopAtLevel=1"
+os.environ.setdefault(
+    "SPARK_SUBMIT_OPTS", f"{QUICK} -XX:+UseSerialGC -Dspark.executor.extraJavaOptions={QUICK}"
+)
 
 
 def fixture_of(name):
