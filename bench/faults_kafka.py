@@ -46,6 +46,8 @@ STEPS = (
 )
 """Every step that makes something durable between a batch's arrival and its place in the lake."""
 PATIENCE_S = 120.0
+PAUSE_S = 0.0
+"""Seconds that a sender rests after each batch; tests that share their machine with others let it rest."""
 
 
 def prefixed(log: str) -> str:
@@ -80,7 +82,8 @@ class Trial:
     def send(self, urls: Callable[[], str], key: str, senders: int = 2) -> None:
         """Begin to send."""
         for _ in range(senders):
-            sender = Sender(urls, key, self.chance.randrange(1 << 30), readings=60, several=True)
+            seed = self.chance.randrange(1 << 30)
+            sender = Sender(urls, key, seed, readings=60, several=True, pause_s=PAUSE_S)
             self.senders.append(sender)
             sender.start()
 

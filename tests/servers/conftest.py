@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import faults_kafka
 from meterlake.testing.servers.databases import mariadb, postgres
 from meterlake.testing.servers.kafka import kafka
 from meterlake.testing.servers.mqtt import mqtt
@@ -38,6 +39,12 @@ def fixture_of(name):
             yield server
 
     return pytest.fixture(scope="session", name=name)(made)
+
+
+@pytest.fixture(autouse=True)
+def rest(monkeypatch):
+    """Senders leave the cores to what is tried: 20 batches a second each, and not as many as they can."""
+    monkeypatch.setattr(faults_kafka, "PAUSE_S", 0.05)
 
 
 globals().update({f"fixture_{name}": fixture_of(name) for name in SERVERS})

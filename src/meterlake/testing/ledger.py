@@ -48,6 +48,10 @@ class Ledger:
         self.readings += len(sent)
 
 
+METERS: Final = 12
+"""Of one sender."""
+
+
 class Sender(Thread):
     """Sends until told to stop; every batch is retried under its key until it is acknowledged."""
 
@@ -57,17 +61,20 @@ class Sender(Thread):
         key: str,
         seed: int,
         *,
-        meters: int = 12,
         readings: int = 40,
         several: bool = False,
+        pause_s: float = 0.0,
     ) -> None:
-        """``url`` gives the server's address of the moment; of ``several`` one may not know yet what another took."""
+        """``url`` gives the server's address of the moment; of ``several`` one may not know yet what another took.
+
+        After each batch it rests for ``pause_s``.
+        """
         super().__init__(daemon=True)
-        self.ledger, self.meters, self.readings = Ledger(), meters, readings
+        self.ledger, self.readings = Ledger(), readings
         self.prefix = f"s{seed}-"
         self._url, self._key, self._chance = url, key, random.Random(seed)
         self._sent: list[tuple[str, list[tuple[Slot, int]]]] = []
-        self._stop_asked, self._several = Event(), several
+        self._stop_asked, self._several, self._pause_s = Event(), several, pause_s
         self.error: str | None = None
         self.answered = ""
         """What a batch was refused with last."""
@@ -84,7 +91,7 @@ class Sender(Thread):
         """Send batch after batch."""
         with httpx.Client(timeout=60) as client:
             number = 0
-            while not self._stop_asked.is_set() and self.error is None:
+            while not self._stop_asked.wait(self._pause_s) and self.error is None:
                 number += 1
                 again = self._sent and self._chance.random() < 0.15
                 if again:
@@ -103,7 +110,7 @@ class Sender(Thread):
         for _ in range(chance.randint(1, self.readings)):
             channel, length = chance.choice(SERIES)
             start = (now - chance.randint(0, chance.choice(AGES_S))) // length * length - length
-            meter = f"{self.prefix}m{chance.randrange(self.meters)}"
+            meter = f"{self.prefix}m{chance.randrange(METERS)}"
             drawn.append(((meter, channel, length, start), chance.randint(0, 50_000_000)))
         return drawn
 
