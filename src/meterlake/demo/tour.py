@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
@@ -174,10 +175,11 @@ def _serve(plan: Plan, lake: Meterlake, port: int) -> None:
         )
         for person in known:
             print(f"   {person.role:9} {person.email:21} {url}/link/{person.link}\n   {'':9} {person.sees}")  # noqa: T201
-        _say(
-            f"Every meter sends each half-hour, those of the first {quick} homes each {LIVE_S} s. Ctrl-C ends it."
-        )
-        play_live(url, key, plan.points, quick)
+        with suppress(KeyboardInterrupt):  # before the first reading is played, too
+            _say(
+                f"Every meter sends each half-hour, those of the first {quick} homes each {LIVE_S} s. Ctrl-C ends it."
+            )
+            play_live(url, key, plan.points, quick)
 
 
 def _tour(plan: Plan) -> None:
